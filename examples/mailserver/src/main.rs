@@ -1,0 +1,2 @@
+//! Under construction in this commit; see ARCHITECTURE.md.
+fn main() {}
