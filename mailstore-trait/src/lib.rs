@@ -3,5 +3,36 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`session`] | the one shape of every protocol: [`session::Session`], its outputs and questions |
+//! | [`id`], [`flags`], [`uid_set`], [`date`] | plain data: identities, flags and keywords, sets of UIDs, instants |
+//! | [`folder`], [`item`], [`change`] | what is read: folders, pages of rows, changes since a cursor |
+//! | [`batch`], [`queue`] | what is written: atomic batches, mail waiting to leave (feature `async`) |
+//! | [`store`] | the contract a storage backend keeps (feature `async`) |
+//! | [`hints`], [`leases`], [`directory`] | news, exclusive rights, people (feature `async`) |
+//! | [`environment`] | the clock and the randomness a fulfiller is given (feature `async`) |
 
+pub mod change;
+pub mod date;
+pub mod error;
+pub mod flags;
+pub mod folder;
+pub mod id;
+pub mod item;
 pub mod session;
+pub mod uid_set;
+
+#[cfg(feature = "async")]
+pub mod batch;
+#[cfg(feature = "async")]
+pub mod directory;
+#[cfg(feature = "async")]
+pub mod environment;
+#[cfg(feature = "async")]
+pub mod future;
+#[cfg(feature = "async")]
+pub mod hints;
+#[cfg(feature = "async")]
+pub mod leases;
+#[cfg(feature = "async")]
+pub mod queue;
+#[cfg(feature = "async")]
+pub mod store;

@@ -1,0 +1,141 @@
+//! Mail that is to leave: entries that survive a crash, leased to one worker at a time.
+//!
+//! Entries are written through [`Batch::queue`](crate::batch::Batch::queue), so that accepting a message for the queue
+//! and for local mailboxes, or removing an entry and delivering its report, is one atomic step. They take no change
+//! number and no account lock.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::batch::Staged;
+use crate::date::Timestamp;
+use crate::error::ReadError;
+use crate::future::BoxFuture;
+use crate::id::QueueId;
+
+/// A message and where it still has to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueEntry {
+    /// Its name in logs, replies and on the command line.
+    pub id: QueueId,
+    /// Who is told of failures; `None` is the null reverse-path.
+    pub return_path: Option<String>,
+    /// The recipients not yet delivered or failed, and those whose outcome is still to be reported.
+    pub recipients: Vec<QueueRecipient>,
+    /// Octets of the message.
+    pub size: u64,
+    /// What the message needs of the next hop, as the ESMTP parameters of MAIL it came with (`BODY=8BITMIME`).
+    pub mail_parameters: Vec<String>,
+    /// When it was accepted.
+    pub queued: Timestamp,
+    /// When it is next due.
+    pub due: Timestamp,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When the sender was told that it is late.
+    pub delay_reported: Option<Timestamp>,
+    /// From -9 to 9 (RFC 6710); higher goes first.
+    pub priority: i8,
+}
+
+/// One recipient of a queued message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueRecipient {
+    /// The mailbox, as accepted.
+    pub address: String,
+    /// Its RCPT parameters (`NOTIFY=FAILURE`, `ORCPT=…`).
+    pub parameters: Vec<String>,
+    /// How far it is.
+    pub state: RecipientState,
+}
+
+/// How far a recipient is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecipientState {
+    /// To be tried.
+    Pending {
+        /// The last temporary failure: reply text as received.
+        last: Option<String>,
+    },
+    /// The next hop took it.
+    Delivered {
+        /// Its reply.
+        reply: String,
+    },
+    /// It can't be delivered.
+    Failed {
+        /// Why: reply text as received, or ours.
+        reply: String,
+    },
+}
+
+/// A change of the queue inside a batch.
+#[derive(Clone, Debug)]
+pub enum QueueOp {
+    /// Appends an entry. The octets are the staged ones, behind `trace` (the Received header of this hop).
+    Append {
+        /// The entry.
+        entry: QueueEntry,
+        /// Header octets to put before the message.
+        trace: Bytes,
+        /// The message.
+        content: Staged,
+    },
+    /// Replaces an entry's recipients and schedule and ends the lease.
+    Update {
+        /// The lease under which it was tried.
+        lease: QueueLease,
+        /// The entry as it is to be.
+        entry: QueueEntry,
+    },
+    /// Removes an entry that is done.
+    Remove {
+        /// The lease under which it was tried.
+        lease: QueueLease,
+    },
+}
+
+/// The right to try an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueLease {
+    /// The entry.
+    pub id: QueueId,
+    /// Changes with every lease of the entry; an older one is refused.
+    pub token: u64,
+}
+
+/// A queue entry leased to the caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leased {
+    /// The lease, for the batch that tells the outcome.
+    pub lease: QueueLease,
+    /// The entry.
+    pub entry: QueueEntry,
+}
+
+/// The queue's reading side. Optional: [`MailStore::as_queue`](crate::store::MailStore::as_queue).
+pub trait QueueStore: Send + Sync {
+    /// Leases up to `max` entries that are due at `now`, highest priority and longest due first, for `ttl`.
+    ///
+    /// An entry whose lease ran out is due again.
+    fn lease(&self, now: Timestamp, max: usize, ttl: Duration) -> BoxFuture<'_, Result<Vec<Leased>, ReadError>>;
+
+    /// When the next entry is due that nobody has leased; `None` when there is none.
+    fn next_due(&self) -> BoxFuture<'_, Result<Option<Timestamp>, ReadError>>;
+
+    /// Entries after `after`, by id, for people to look at.
+    fn list(&self, after: Option<QueueId>, max: usize) -> BoxFuture<'_, Result<Vec<QueueEntry>, ReadError>>;
+
+    /// A non-empty piece of the message from `offset`, at most `max` octets; empty only at its end.
+    ///
+    /// # Errors
+    /// [`ReadError::NotFound`] when the entry is gone.
+    fn read(&self, id: QueueId, offset: u64, max: usize) -> BoxFuture<'_, Result<Bytes, ReadError>>;
+
+    /// Makes entries due now: this one, or all.
+    fn flush(&self, id: Option<QueueId>, now: Timestamp) -> BoxFuture<'_, Result<u64, ReadError>>;
+
+    /// Removes an entry whoever has leased it; nothing is sent. `false` when there is none.
+    fn discard(&self, id: QueueId) -> BoxFuture<'_, Result<bool, ReadError>>;
+}
