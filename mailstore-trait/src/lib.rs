@@ -9,6 +9,7 @@
 //! | [`store`] | the contract a storage backend keeps (feature `async`) |
 //! | [`hints`], [`leases`], [`directory`] | news, exclusive rights, people (feature `async`) |
 //! | [`environment`] | the clock and the randomness a fulfiller is given (feature `async`) |
+//! | [`drive`] | runs a session over a tokio stream (feature `tokio`) |
 
 pub mod change;
 pub mod date;
@@ -24,6 +25,8 @@ pub mod uid_set;
 pub mod batch;
 #[cfg(feature = "async")]
 pub mod directory;
+#[cfg(feature = "tokio")]
+pub mod drive;
 #[cfg(feature = "async")]
 pub mod environment;
 #[cfg(feature = "async")]
