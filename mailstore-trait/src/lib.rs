@@ -6,6 +6,7 @@
 //! | [`id`], [`flags`], [`uid_set`], [`date`] | plain data: identities, flags and keywords, sets of UIDs, instants |
 //! | [`folder`], [`item`], [`change`] | what is read: folders, pages of rows, changes since a cursor |
 //! | [`batch`], [`queue`] | what is written: atomic batches, mail waiting to leave (feature `async`) |
+//! | [`sasl`], [`password`] | SASL mechanisms as state machines on both sides; what is stored of a password |
 //! | [`store`] | the contract a storage backend keeps (feature `async`) |
 //! | [`hints`], [`leases`], [`directory`] | news, exclusive rights, people (feature `async`) |
 //! | [`environment`] | the clock and the randomness a fulfiller is given (feature `async`) |
@@ -18,6 +19,8 @@ pub mod flags;
 pub mod folder;
 pub mod id;
 pub mod item;
+pub mod password;
+pub mod sasl;
 pub mod session;
 pub mod uid_set;
 
