@@ -8,7 +8,7 @@
 //! | [`batch`], [`queue`] | what is written: atomic batches, mail waiting to leave (feature `async`) |
 //! | [`sasl`], [`password`] | SASL mechanisms as state machines on both sides; what is stored of a password |
 //! | [`store`] | the contract a storage backend keeps (feature `async`) |
-//! | [`hints`], [`leases`], [`directory`] | news, exclusive rights, people (feature `async`) |
+//! | [`hints`], [`leases`], [`directory`], [`auth`] | news, exclusive rights, people and their logins (feature `async`) |
 //! | [`environment`] | the clock and the randomness a fulfiller is given (feature `async`) |
 //! | [`drive`] | runs a session over a tokio stream (feature `tokio`) |
 
@@ -24,6 +24,8 @@ pub mod sasl;
 pub mod session;
 pub mod uid_set;
 
+#[cfg(feature = "async")]
+pub mod auth;
 #[cfg(feature = "async")]
 pub mod batch;
 #[cfg(feature = "async")]

@@ -1,0 +1,177 @@
+//! Who may log in: the trait a user database implements, and the exchange every fulfiller runs over it.
+//!
+//! A session frames SASL messages and asks one question for each (`SaslStep`). The fulfiller hands them to its
+//! [`Login`], which owns the [machine](crate::sasl::Server), its nonce and the channel binding, and asks the
+//! [`Authenticator`] whatever the machine asks.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::directory::Principal;
+use crate::environment::Environment;
+use crate::error::DirectoryError;
+use crate::future::BoxFuture;
+use crate::sasl::{Answer, Ask, Context, Failure, Identity, Mechanism, Nonce, Refusal, Secret, Server, Step};
+use crate::session::{LayerInfo, Peer};
+
+/// Where a login comes from, for rate limits and logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// The protocol's name in lower case: `imap`, `pop3`, `smtp`.
+    pub protocol: &'static str,
+    /// The peer.
+    pub peer: SocketAddr,
+}
+
+/// A user database that can tell whether somebody is who they say.
+///
+/// Unknown users must cost the same time as known ones and see the same SCRAM salt each time
+/// ([`ScramVerifier::fake`](crate::sasl::ScramVerifier::fake), [`crate::password`]).
+pub trait Authenticator: Send + Sync {
+    /// The mechanisms there are answers for. Which of them are offered also depends on the connection.
+    fn mechanisms(&self) -> &[Mechanism];
+
+    /// Answers a machine's question.
+    fn answer<'a>(&'a self, ask: Ask, attempt: &'a Attempt) -> BoxFuture<'a, Answer>;
+
+    /// The principal that a proved identity acts as.
+    ///
+    /// # Errors
+    /// [`DirectoryError::NotFound`] when it was removed meanwhile.
+    fn principal<'a>(&'a self, identity: &'a Identity) -> BoxFuture<'a, Result<Principal, DirectoryError>>;
+
+    /// Hears how a login ended: for rate limits, logs and counters.
+    fn concluded(&self, attempt: &Attempt, outcome: Result<&Principal, Failure>) {
+        let _ = (attempt, outcome);
+    }
+}
+
+/// What one message of an exchange led to.
+#[derive(Debug)]
+pub enum Progress {
+    /// Send this challenge and wait for the response.
+    Challenge(Bytes),
+    /// Logged in.
+    Done(Principal),
+    /// Refused, or broken off.
+    Failed(Failure),
+}
+
+/// One connection's logins: at most one exchange at a time.
+pub struct Login {
+    authenticator: Arc<dyn Authenticator>,
+    environment: Arc<dyn Environment>,
+    attempt: Attempt,
+    context: Context,
+    machine: Option<Server>,
+}
+
+impl Login {
+    /// Logins of a connection of this protocol.
+    #[must_use]
+    pub fn new(
+        authenticator: Arc<dyn Authenticator>,
+        environment: Arc<dyn Environment>,
+        protocol: &'static str,
+        peer: &Peer,
+    ) -> Login {
+        let context = peer.tls.as_ref().map_or_else(Context::cleartext, Context::over_tls);
+        Login { authenticator, environment, attempt: Attempt { protocol, peer: peer.address }, context, machine: None }
+    }
+
+    /// Lets passwords cross the connection without TLS. For connections that never leave the machine.
+    pub fn allow_cleartext(&mut self) {
+        self.context.allow_cleartext = true;
+    }
+
+    /// TLS is up: what was learnt of the client before it is forgotten.
+    pub fn layered(&mut self, tls: &LayerInfo) {
+        let allow_cleartext = self.context.allow_cleartext;
+        self.context = Context::over_tls(tls);
+        self.context.allow_cleartext = allow_cleartext;
+        self.machine = None;
+    }
+
+    /// Begins an exchange; one that is under way is forgotten. `initial` is the initial response, if there was one.
+    pub async fn start(&mut self, mechanism: Mechanism, initial: Option<&[u8]>) -> Progress {
+        if !self.authenticator.mechanisms().contains(&mechanism) {
+            return self.concluded(Err(Failure::Credentials));
+        }
+        let mut random = [0; 18];
+        self.environment.fill(&mut random);
+        let (machine, step) = Server::start(mechanism, self.context.clone(), Nonce::from_random(random), initial);
+        self.machine = Some(machine);
+        self.follow(step).await
+    }
+
+    /// Goes on with the client's response to the last challenge.
+    pub async fn response(&mut self, octets: &[u8]) -> Progress {
+        let Some(machine) = &mut self.machine else { return Progress::Failed(Failure::Misuse) };
+        let step = machine.response(octets);
+        self.follow(step).await
+    }
+
+    /// The client broke the exchange off.
+    pub fn cancel(&mut self) {
+        self.machine = None;
+    }
+
+    /// Logs in with a name and a password that came outside SASL (IMAP LOGIN, POP3 PASS).
+    ///
+    /// # Errors
+    /// Why not; the peer is to be told no more than its protocol's one refusal.
+    pub async fn password(&mut self, user: String, password: Secret) -> Result<Principal, Failure> {
+        self.context.permits(Mechanism::Plain)?;
+        let outcome = match self.authenticator.answer(Ask::Password { user, password }, &self.attempt).await {
+            Answer::Accept(user) => self.principal(&Identity { user, authzid: None }).await,
+            Answer::Refuse(refusal) => Err(refusal.into()),
+            Answer::Keys(_) => Err(Failure::Misuse),
+        };
+        self.authenticator.concluded(&self.attempt, outcome.as_ref().map_err(|failure| *failure));
+        outcome
+    }
+
+    async fn follow(&mut self, mut step: Step) -> Progress {
+        loop {
+            match step {
+                Step::Challenge(octets) => return Progress::Challenge(octets),
+                Step::Ask(ask) => {
+                    let answer = self.authenticator.answer(ask, &self.attempt).await;
+                    let Some(machine) = &mut self.machine else { return Progress::Failed(Failure::Misuse) };
+                    step = machine.answer(answer);
+                }
+                Step::Done(identity) => {
+                    let outcome = self.principal(&identity).await;
+                    return self.concluded(outcome);
+                }
+                Step::Failed(failure) => return self.concluded(Err(failure)),
+            }
+        }
+    }
+
+    fn concluded(&mut self, outcome: Result<Principal, Failure>) -> Progress {
+        self.machine = None;
+        self.authenticator.concluded(&self.attempt, outcome.as_ref().map_err(|failure| *failure));
+        match outcome {
+            Ok(principal) => Progress::Done(principal),
+            Err(failure) => Progress::Failed(failure),
+        }
+    }
+
+    async fn principal(&self, identity: &Identity) -> Result<Principal, Failure> {
+        self.authenticator.principal(identity).await.map_err(|error| match error {
+            DirectoryError::NotFound => Refusal::Credentials.into(),
+            _ => Refusal::Unavailable.into(),
+        })
+    }
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login").field("attempt", &self.attempt).field("machine", &self.machine.is_some()).finish()
+    }
+}
