@@ -1,2 +1,11 @@
-//! Under construction in this commit; see ARCHITECTURE.md.
+//! The example server: every protocol on any store over tokio and rustls.
+#![allow(dead_code)]
+mod cli;
+mod config;
+mod environment;
+mod files;
+mod stream;
+mod throttle;
+mod tls;
+
 fn main() {}

@@ -1,0 +1,97 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// A mail server: SMTP, submission, LMTP, POP3 and IMAP on one mailbox.
+#[derive(Debug, Parser)]
+#[command(name = "mailserver", version, about)]
+pub(crate) struct Cli {
+    /// The configuration file. Without it: ./mailserver.toml if there is one, else the defaults.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve until SIGTERM or SIGINT (the default).
+    Serve,
+    /// Add, list and remove accounts, set passwords; also while the server runs.
+    User {
+        #[command(subcommand)]
+        command: UserCommand,
+    },
+    /// Bring messages of an mbox file or a Maildir folder into an account.
+    Import {
+        /// The account's address.
+        address: String,
+        /// An mbox file, a directory of them, or a Maildir.
+        path: PathBuf,
+        /// Skip messages that can't be read instead of stopping at the first.
+        #[arg(long)]
+        skip_malformed: bool,
+    },
+    /// Write an account's messages into a Maildir, or into one mbox file for each folder.
+    Export {
+        /// The account's address.
+        address: String,
+        /// The directory to make.
+        path: PathBuf,
+        /// Write mbox files instead of a Maildir.
+        #[arg(long)]
+        mbox: bool,
+    },
+    /// Look at and change the mail that waits to leave.
+    Queue {
+        #[command(subcommand)]
+        command: QueueCommand,
+    },
+    /// Check the configuration and say what it means.
+    Check,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserCommand {
+    /// Add an account.
+    Add {
+        /// Its address.
+        address: String,
+        /// Read the password from the first line of standard input instead of asking for it.
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// List the accounts.
+    List,
+    /// Remove an account. Its address can be given away again; its mail can't be reached any more.
+    Remove {
+        /// Its address.
+        address: String,
+    },
+    /// Set an account's password.
+    Passwd {
+        /// Its address.
+        address: String,
+        /// Read the password from the first line of standard input instead of asking for it.
+        #[arg(long)]
+        password_stdin: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum QueueCommand {
+    /// List what waits.
+    List,
+    /// Try everything again now, or one entry.
+    Flush {
+        /// The entry's id.
+        id: Option<String>,
+    },
+    /// Remove an entry. Nobody is told.
+    Remove {
+        /// The entry's id.
+        id: String,
+    },
+}
