@@ -13,6 +13,7 @@
 pub mod driven;
 pub mod environment;
 
+pub mod pipe;
 pub mod random;
 pub mod session;
 

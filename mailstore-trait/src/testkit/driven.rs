@@ -94,7 +94,10 @@ impl<S: Session> Driven<S> {
                 self.polls = 0;
                 self.wait = Some(*wait);
                 let room = self.session.input_buf().remaining_mut();
-                assert!(!wait.input || room > 0, "Wait says input, but there is no room: a read of 0 looks like the end");
+                assert!(
+                    !wait.input || room > 0,
+                    "Wait says input, but there is no room: a read of 0 looks like the end"
+                );
                 assert!(
                     wait.deadline.is_none_or(|at| at > self.now),
                     "Wait names a deadline that has passed: the driver would spin"

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use bytes::buf::Limit;
 use bytes::{Bytes, BytesMut};
 
-use crate::session::{Asking, CloseReason, Inbox, LayerError, LayerInfo, Line, Outbox, Output, Session, Wait};
 use crate::session::Layer;
+use crate::session::{Asking, CloseReason, Inbox, LayerError, LayerInfo, Line, Outbox, Output, Session, Wait};
 use crate::testkit::driven::Asked;
 use crate::testkit::transcript::{Adapter, Header};
 

@@ -20,12 +20,17 @@ use crate::testkit::driven::{Asked, Driven, epoch};
 use crate::testkit::random::Random;
 use crate::testkit::transcript::escape;
 
+/// Answers a question.
+type Answering<'a, S> = Box<dyn Fn(<S as Session>::Request) -> <S as Session>::Answered + 'a>;
+/// Says what a question is.
+type Asking<'a, S> = Box<dyn Fn(&<S as Session>::Request) -> Asked + 'a>;
+
 /// A session and how its questions are answered.
 pub struct Subject<'a, S: Session> {
     make: Box<dyn Fn() -> S + 'a>,
-    answer: Box<dyn Fn(S::Request) -> S::Answered + 'a>,
-    decline: Box<dyn Fn(S::Request) -> S::Answered + 'a>,
-    asked: Box<dyn Fn(&S::Request) -> Asked + 'a>,
+    answer: Answering<'a, S>,
+    decline: Answering<'a, S>,
+    asked: Asking<'a, S>,
 }
 
 impl<S: Session> Debug for Subject<'_, S> {
@@ -251,8 +256,11 @@ pub fn window_is_kept<S: Session<Event: Debug>>(subject: &Subject<'_, S>, script
     for at in places(script.len() + 1) {
         let mut driven = Driven::new((subject.make)(), epoch());
         driven.input.extend(&script[..at]);
-        let taken = settle(subject, &mut driven, usize::MAX).then(|| flood(&mut driven, window)).unwrap_or_default();
-        assert!(taken <= window, "behind octet {at} of the script the session takes {taken} octets, its window is {window}");
+        let taken = if settle(subject, &mut driven, usize::MAX) { flood(&mut driven, window) } else { 0 };
+        assert!(
+            taken <= window,
+            "behind octet {at} of the script the session takes {taken} octets, its window is {window}"
+        );
     }
     for place in 0.. {
         let mut driven = Driven::new((subject.make)(), epoch());
@@ -271,7 +279,11 @@ pub fn window_is_kept<S: Session<Event: Debug>>(subject: &Subject<'_, S>, script
             more += flood(&mut driven, window);
         }
         more += flood(&mut driven, window);
-        assert!(taken + more <= window, "with question {place} out and polled the session takes {} octets", taken + more);
+        assert!(
+            taken + more <= window,
+            "with question {place} out and polled the session takes {} octets",
+            taken + more
+        );
     }
 }
 
@@ -327,7 +339,9 @@ pub fn worst_answers<S: Session<Event: Debug>>(subject: &Subject<'_, S>, script:
         }
         for when in [Again::AtOnce, Again::Stale] {
             let what = format!("question {place} answered again {when:?}");
-            let Some(request) = subject.question(script, place) else { panic!("{what}: the session did not ask again") };
+            let Some(request) = subject.question(script, place) else {
+                panic!("{what}: the session did not ask again")
+            };
             let again = Some((place, when, (subject.decline)(request)));
             usual.assert_same(&subject.play(plan, || usize::MAX, again, &what), &what);
         }

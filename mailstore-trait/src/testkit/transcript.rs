@@ -107,7 +107,13 @@ pub fn play_all<A: Adapter>(adapter: &mut A, directory: impl AsRef<Path>) {
     let files = files(directory.as_ref());
     assert!(!files.is_empty(), "no transcripts in {}", directory.as_ref().display());
     let reports: Vec<String> = files.iter().filter_map(|path| play_file(adapter, path).err()).collect();
-    assert!(reports.is_empty(), "{} of {} transcripts do not hold\n\n{}", reports.len(), files.len(), reports.join("\n"));
+    assert!(
+        reports.is_empty(),
+        "{} of {} transcripts do not hold\n\n{}",
+        reports.len(),
+        files.len(),
+        reports.join("\n")
+    );
 }
 
 /// Plays one file.
@@ -171,7 +177,11 @@ pub fn export_seeds(side: Side, transcripts: impl AsRef<Path>, into: impl AsRef<
             std::fs::write(&path, &octets).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         }
         let have = std::fs::read(&path).ok();
-        assert!(have.as_deref() == Some(&octets), "{} is not what the transcript sends; BLESS=1 writes it", path.display());
+        assert!(
+            have.as_deref() == Some(&octets),
+            "{} is not what the transcript sends; BLESS=1 writes it",
+            path.display()
+        );
     }
 }
 

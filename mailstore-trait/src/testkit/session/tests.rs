@@ -1,7 +1,8 @@
 use super::*;
 use crate::testkit::parley::{self, Fault, Server, WINDOW};
 
-const SCRIPT: &[u8] = b"ECHO one\r\nASK two\r\nBODY 30\r\n0123456789012345678901234567 \nECHO 3\r\nECHO 4\r\nASK x\r\nASK y\r\n";
+const SCRIPT: &[u8] =
+    b"ECHO one\r\nASK two\r\nBODY 30\r\n0123456789012345678901234567 \nECHO 3\r\nECHO 4\r\nASK x\r\nASK y\r\n";
 const WITHIN: Duration = Duration::from_secs(1200);
 
 fn subject(fault: Fault) -> Subject<'static, Server> {

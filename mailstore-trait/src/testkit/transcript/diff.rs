@@ -7,11 +7,8 @@ pub(super) fn lines(expected: &[String], found: &[String]) -> String {
     let mut longest = vec![vec![0_u32; found.len() + 1]; expected.len() + 1];
     for (i, want) in expected.iter().enumerate().rev() {
         for (j, have) in found.iter().enumerate().rev() {
-            longest[i][j] = if matches(want, have) {
-                longest[i + 1][j + 1] + 1
-            } else {
-                longest[i + 1][j].max(longest[i][j + 1])
-            };
+            longest[i][j] =
+                if matches(want, have) { longest[i + 1][j + 1] + 1 } else { longest[i + 1][j].max(longest[i][j + 1]) };
         }
     }
     let (mut i, mut j) = (0, 0);
@@ -45,7 +42,11 @@ pub(super) fn matches(expected: &str, found: &str) -> bool {
         rest = &rest[at + piece.len()..];
         (open, last) = (true, piece);
     }
-    if open { last.is_empty() || found.len() >= first.len() + last.len() && found.ends_with(last) } else { rest.is_empty() }
+    if open {
+        last.is_empty() || found.len() >= first.len() + last.len() && found.ends_with(last)
+    } else {
+        rest.is_empty()
+    }
 }
 
 #[cfg(test)]

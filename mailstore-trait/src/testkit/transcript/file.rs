@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::escape;
 use super::Side;
+use super::escape;
 
 /// The `key: value` pairs above the first step.
 #[derive(Debug, Default)]

@@ -63,8 +63,8 @@ pub(super) fn check<A: Adapter>(
         let ways = (0..RANDOM_PLAYS).map(|seed| Split::Random(Random::new(seed)));
         for (at, mut split) in std::iter::once(Split::Each).chain(ways).enumerate() {
             let way = if at == 0 { "octet by octet".into() } else { format!("at random splits {at}") };
-            let split = run(adapter, &file, &prelude, &mut split)
-                .map_err(|report| format!("played {way}: {report}"))?;
+            let split =
+                run(adapter, &file, &prelude, &mut split).map_err(|report| format!("played {way}: {report}"))?;
             same(&file, &whole, &split, A::SIDE).map_err(|report| format!("played {way}: {report}"))?;
         }
     }
@@ -106,7 +106,12 @@ fn prelude(file: &File, directory: Option<&Path>, side: Side) -> Result<Vec<Step
 }
 
 /// Plays all steps; answers what each of the file's own brought.
-fn run<A: Adapter>(adapter: &mut A, file: &File, prelude: &[Step], split: &mut Split) -> Result<Vec<Vec<Heard>>, String> {
+fn run<A: Adapter>(
+    adapter: &mut A,
+    file: &File,
+    prelude: &[Step],
+    split: &mut Split,
+) -> Result<Vec<Vec<Heard>>, String> {
     let session = adapter.session(&file.header);
     let mut play = Play { adapter, driven: Driven::new(session, epoch()), out: Out::Nothing, stalled: false };
     for step in prelude {
@@ -303,7 +308,10 @@ fn hexadecimal(text: &str) -> Result<Vec<u8>, String> {
         let pair = std::str::from_utf8(pair).ok().filter(|pair| pair.len() == 2)?;
         u8::from_str_radix(pair, 16).ok()
     });
-    digits.collect::<Option<_>>().filter(|octets: &Vec<u8>| !octets.is_empty()).ok_or_else(|| format!("{text} is not hexadecimal"))
+    digits
+        .collect::<Option<_>>()
+        .filter(|octets: &Vec<u8>| !octets.is_empty())
+        .ok_or_else(|| format!("{text} is not hexadecimal"))
 }
 
 fn question_line(asked: &Asked) -> String {

@@ -82,7 +82,10 @@ fn a_difference_is_shown_where_it_is() {
     assert!(report.contains("line 5") && report.contains("- S: = c") && report.contains("+ S: = b"), "{report}");
     for (text, what) in [
         ("session: parley  sate: x\n\nS: * ready\n", "sate"),
-        ("session: parley\n\nS: * ready\nC: ASK x\n? Ask x  ! y\nS: + y\nC: QUIT\nS: * bye\n= Close(Quit)\nC: x\n", "has ended"),
+        (
+            "session: parley\n\nS: * ready\nC: ASK x\n? Ask x  ! y\nS: + y\nC: QUIT\nS: * bye\n= Close(Quit)\nC: x\n",
+            "has ended",
+        ),
         ("session: parley\n\nS: * ready\n! x\n", "nothing is out"),
         ("session: parley\n\nS: * ready\nX: x\n", "line 4"),
         ("session: parley\n\nS: * ready\nC~ \\q\n", "\\q"),
@@ -115,7 +118,8 @@ fn files_seeds_and_preludes() {
     let directory = std::env::temp_dir().join(format!("transcripts-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
     std::fs::write(directory.join("a.txt"), "session: parley\n\nS: * ready\nC: ASK x\n? Ask x  ! y\nS: + y\n").unwrap();
-    std::fs::write(directory.join("b.txt"), "session: parley  after: a.txt\n\nC: QUIT\nS: * bye\n= Close(Quit)\n").unwrap();
+    std::fs::write(directory.join("b.txt"), "session: parley  after: a.txt\n\nC: QUIT\nS: * bye\n= Close(Quit)\n")
+        .unwrap();
     play_all(&mut Parley(Fault::None), &directory);
     play(&mut Parley(Fault::None), directory.join("b.txt"));
     let seeds = seeds(Side::Server, &directory);
