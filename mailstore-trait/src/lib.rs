@@ -12,6 +12,7 @@
 //! | [`hints`], [`leases`], [`directory`], [`auth`] | news, exclusive rights, people and their logins (feature `async`) |
 //! | [`environment`] | the clock and the randomness a fulfiller is given (feature `async`) |
 //! | [`drive`] | runs a session over a tokio stream (feature `tokio`) |
+//! | [`testkit`] | what proves sessions and stores (feature `testkit`) |
 
 pub mod change;
 pub mod date;
@@ -46,3 +47,5 @@ pub mod leases;
 pub mod queue;
 #[cfg(feature = "async")]
 pub mod store;
+#[cfg(feature = "testkit")]
+pub mod testkit;
