@@ -19,6 +19,8 @@ pub mod date;
 pub mod error;
 pub mod flags;
 pub mod folder;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod id;
 pub mod item;
 pub mod mime;
