@@ -2,6 +2,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`mime`] | the MIME structure of messages: scanner, skeleton, header and body decoding |
 //! | [`session`] | the one shape of every protocol: [`session::Session`], its outputs and questions |
 //! | [`id`], [`flags`], [`uid_set`], [`date`] | plain data: identities, flags and keywords, sets of UIDs, instants |
 //! | [`folder`], [`item`], [`change`] | what is read: folders, pages of rows, changes since a cursor |
@@ -20,6 +21,7 @@ pub mod flags;
 pub mod folder;
 pub mod id;
 pub mod item;
+pub mod mime;
 pub mod password;
 pub mod sasl;
 pub mod query;
