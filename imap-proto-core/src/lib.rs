@@ -1,1 +1,3 @@
 //! Under construction in this commit; see ARCHITECTURE.md.
+
+pub mod utf7;

@@ -6,6 +6,7 @@
 //! | [`session`] | the one shape of every protocol: [`session::Session`], its outputs and questions |
 //! | [`id`], [`flags`], [`uid_set`], [`date`] | plain data: identities, flags and keywords, sets of UIDs, instants |
 //! | [`folder`], [`item`], [`change`] | what is read: folders, pages of rows, changes since a cursor |
+//! | [`query`] | what is looked for in a mailbox, and the search for it |
 //! | [`batch`], [`queue`] | what is written: atomic batches, mail waiting to leave (feature `async`) |
 //! | [`sasl`], [`password`] | SASL mechanisms as state machines on both sides; what is stored of a password |
 //! | [`store`] | the contract a storage backend keeps (feature `async`) |
@@ -26,6 +27,7 @@ pub mod item;
 pub mod mime;
 pub mod password;
 pub mod sasl;
+pub mod query;
 pub mod session;
 pub mod uid_set;
 
