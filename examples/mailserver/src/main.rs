@@ -4,8 +4,10 @@ mod cli;
 mod config;
 mod environment;
 mod files;
+mod shutdown;
 mod stream;
 mod throttle;
 mod tls;
+mod transfer;
 
 fn main() {}

@@ -1,0 +1,318 @@
+//! Importing: messages stream from files into the store, a batch at a time.
+//!
+//! The id of each batch is a digest of the account, the folder and what is in it, so that an import that was cut off can
+//! be started again: what is in already is not added twice while the store remembers batches.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::Path;
+use std::time::UNIX_EPOCH;
+
+use bytes::Bytes;
+use indicatif::{ProgressBar, ProgressStyle};
+use sha2::{Digest, Sha256};
+
+use mailstore_trait::batch::{AddItem, Batch, Content, Op, OpOutcome, Staged};
+use mailstore_trait::date::{DateTime, Timestamp};
+use mailstore_trait::flags::{FlagSet, Keyword};
+use mailstore_trait::id::{AccountId, BatchId, FolderId};
+use mailstore_trait::store::{MailStore, UploadOptions};
+
+use super::{TransferError, io, maildir, mbox};
+
+/// Messages in one commit.
+const BATCH: usize = 100;
+/// Octets in one commit, after which it is made however few messages it has.
+const BATCH_OCTETS: u64 = 8 * 1024 * 1024;
+/// Octets handed to the store in one piece.
+const PIECE: usize = 64 * 1024;
+
+/// What an import did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Imported {
+    pub(crate) messages: u64,
+    pub(crate) octets: u64,
+    pub(crate) skipped: u64,
+}
+
+/// Imports an mbox file, a directory of them, or a Maildir into an account.
+pub(crate) async fn import(
+    store: &dyn MailStore,
+    account: AccountId,
+    path: &Path,
+    now: Timestamp,
+    skip_malformed: bool,
+) -> Result<Imported, TransferError> {
+    let mut importer = Importer {
+        store,
+        account,
+        now,
+        skip_malformed,
+        folder: None,
+        batch: Vec::new(),
+        batch_octets: 0,
+        digest: Sha256::new(),
+        folders: HashMap::new(),
+        bar: ProgressBar::no_length(),
+        done: Imported::default(),
+    };
+    if maildir::is_maildir(path) {
+        importer.maildirs(path).await?;
+    } else if path.is_dir() {
+        importer.mboxes(path).await?;
+    } else if path.is_file() {
+        importer.bar = bar(size(path)?);
+        importer.mbox(path).await?;
+    } else {
+        return Err(TransferError::UnknownFormat(path.to_owned()));
+    }
+    importer.bar.finish();
+    Ok(importer.done)
+}
+
+fn size(path: &Path) -> Result<u64, TransferError> {
+    Ok(path.metadata().map_err(io(path))?.len())
+}
+
+/// A bar with rate and time left; it shows itself on terminals only.
+fn bar(octets: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left, {msg}");
+    ProgressBar::new(octets).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+struct Importer<'a> {
+    store: &'a dyn MailStore,
+    account: AccountId,
+    now: Timestamp,
+    skip_malformed: bool,
+    folder: Option<FolderId>,
+    batch: Vec<Op>,
+    batch_octets: u64,
+    digest: Sha256,
+    folders: HashMap<Vec<String>, FolderId>,
+    bar: ProgressBar,
+    done: Imported,
+}
+
+impl Importer<'_> {
+    async fn maildirs(&mut self, root: &Path) -> Result<(), TransferError> {
+        let folders = maildir::folders(root).map_err(io(root))?;
+        let mut listed = Vec::new();
+        let mut octets = 0;
+        for (names, folder) in folders {
+            let messages = maildir::messages(&folder).map_err(io(&folder))?;
+            for message in &messages {
+                octets += size(message)?;
+            }
+            listed.push((names, maildir::keywords(&folder), messages));
+        }
+        self.bar = bar(octets);
+        for (names, keywords, messages) in listed {
+            self.enter(&names).await?;
+            for message in messages {
+                self.file(&message, &keywords).await?;
+            }
+            self.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// One message that is a file of its own.
+    async fn file(&mut self, path: &Path, keywords: &[Keyword]) -> Result<(), TransferError> {
+        let file = File::open(path).map_err(io(path))?;
+        let modified = file.metadata().and_then(|metadata| metadata.modified()).ok();
+        let date = modified
+            .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
+            .map_or(self.now, |since| Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)));
+        let mut message = self.begin().await?;
+        let mut reader = BufReader::with_capacity(PIECE, file);
+        let mut piece = vec![0; PIECE];
+        loop {
+            let len = reader.read(&mut piece).map_err(io(path))?;
+            let Some(octets) = piece.get(..len).filter(|octets| !octets.is_empty()) else { break };
+            message.lines(octets).await?;
+            self.bar.inc(len as u64);
+        }
+        if message.octets == 0 {
+            return self.malformed(path, 0, "an empty file");
+        }
+        self.add(message, maildir::flags(path, keywords), date.at_offset(0)).await
+    }
+
+    async fn mboxes(&mut self, directory: &Path) -> Result<(), TransferError> {
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(directory).map_err(io(directory))? {
+            let entry = entry.map_err(io(directory))?;
+            if entry.file_type().map_err(io(directory))?.is_file() {
+                files.push(entry.path());
+            }
+        }
+        files.sort();
+        if files.is_empty() {
+            return Err(TransferError::UnknownFormat(directory.to_owned()));
+        }
+        let mut octets = 0;
+        for file in &files {
+            octets += size(file)?;
+        }
+        self.bar = bar(octets);
+        for file in &files {
+            self.mbox(file).await?;
+        }
+        Ok(())
+    }
+
+    async fn mbox(&mut self, path: &Path) -> Result<(), TransferError> {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let inbox = ["inbox", "mbox"].iter().any(|name| stem.eq_ignore_ascii_case(name));
+        self.enter(&[if inbox { "INBOX".to_owned() } else { stem }]).await?;
+        let file = File::open(path).map_err(io(path))?;
+        let mut reader = mbox::Reader::new(BufReader::with_capacity(PIECE, file));
+        let mut told = 0;
+        while let Some(separator) = reader.next_message().map_err(io(path))? {
+            let start = reader.offset;
+            let Some(separator) = separator else {
+                self.malformed(path, 0, "no \"From \" line at the beginning")?;
+                continue;
+            };
+            let mut message = self.begin().await?;
+            let mut status = String::new();
+            let mut in_header = true;
+            while let Some(line) = reader.next_line().map_err(io(path))? {
+                if in_header {
+                    in_header = line != b"\r\n";
+                    if let Some(value) = status_field(line) {
+                        status.push_str(value);
+                        continue;
+                    }
+                }
+                message.lines(line).await?;
+            }
+            self.bar.inc(reader.offset - told);
+            told = reader.offset;
+            if message.octets == 0 {
+                self.malformed(path, start, "an empty message")?;
+                continue;
+            }
+            let date = separator.date.unwrap_or_else(|| self.now.at_offset(0));
+            self.add(message, mbox::flags(&status), date).await?;
+        }
+        self.commit().await
+    }
+
+    fn malformed(&mut self, path: &Path, offset: u64, problem: &'static str) -> Result<(), TransferError> {
+        let error = TransferError::Malformed { path: path.to_owned(), offset, problem };
+        if !self.skip_malformed {
+            return Err(error);
+        }
+        self.bar.suspend(|| eprintln!("skipped: {error}"));
+        self.done.skipped += 1;
+        Ok(())
+    }
+
+    /// Goes to a folder, which is made if it is not there.
+    async fn enter(&mut self, names: &[String]) -> Result<(), TransferError> {
+        let list = self.store.folders(self.account).await?;
+        let mut parent = None;
+        for depth in 1..=names.len() {
+            let path = names.get(..depth).unwrap_or_default();
+            let known = self.folders.get(path).copied().or_else(|| list.by_path(path).map(|folder| folder.id));
+            let id = match known {
+                Some(id) => id,
+                None => self.create(parent, path).await?,
+            };
+            self.folders.insert(path.to_vec(), id);
+            parent = Some(id);
+        }
+        self.folder = parent;
+        self.digest = Sha256::new();
+        self.digest.update(self.account.value().to_be_bytes());
+        names.iter().for_each(|name| self.digest.update(name.as_bytes()));
+        Ok(())
+    }
+
+    async fn create(&mut self, parent: Option<FolderId>, path: &[String]) -> Result<FolderId, TransferError> {
+        let name = path.last().cloned().unwrap_or_default();
+        let op = Op::CreateFolder { parent, name: name.clone(), role: None };
+        let id = digest_id(
+            Sha256::new().chain_update(b"folder").chain_update(path.join("/")).chain_update(self.now.0.to_be_bytes()),
+        );
+        let done = self.store.commit(Batch::new(id, self.account, vec![op])).await?;
+        match done.accounts.first().and_then(|account| account.outcomes.first()) {
+            Some(OpOutcome::Folder(folder)) => Ok(folder.id),
+            _ => Err(TransferError::FolderName(name)),
+        }
+    }
+
+    async fn begin(&self) -> Result<Message, TransferError> {
+        let upload = self.store.upload(UploadOptions::new(self.store.caps().max_message)).await?;
+        Ok(Message { upload, digest: Sha256::new(), octets: 0, after_cr: false })
+    }
+
+    async fn add(&mut self, message: Message, flags: FlagSet, internal_date: DateTime) -> Result<(), TransferError> {
+        let Some(folder) = self.folder else { return Ok(()) };
+        let octets = message.octets;
+        let (staged, digest) = message.finish().await?;
+        self.digest.update(digest);
+        self.batch.push(Op::Add(AddItem { folder, content: Content::Staged(staged), flags, internal_date }));
+        self.batch_octets += octets;
+        self.done.messages += 1;
+        self.done.octets += octets;
+        if self.batch.len() >= BATCH || self.batch_octets >= BATCH_OCTETS {
+            self.commit().await?;
+        }
+        self.bar.set_message(format!("{} messages", self.done.messages));
+        Ok(())
+    }
+
+    async fn commit(&mut self) -> Result<(), TransferError> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let id = digest_id(self.digest.clone());
+        self.store.commit(Batch::new(id, self.account, std::mem::take(&mut self.batch))).await?;
+        self.batch_octets = 0;
+        Ok(())
+    }
+}
+
+fn digest_id(digest: Sha256) -> BatchId {
+    let mut id = [0; 16];
+    id.iter_mut().zip(digest.finalize()).for_each(|(to, from)| *to = from);
+    BatchId(id)
+}
+
+/// The value of a `Status` or `X-Status` field: what an mbox keeps in the header and a store keeps as flags.
+fn status_field(line: &[u8]) -> Option<&str> {
+    let (name, value) = std::str::from_utf8(line).ok()?.split_once(':')?;
+    ["status", "x-status"].iter().any(|known| name.eq_ignore_ascii_case(known)).then(|| value.trim())
+}
+
+/// A message on its way in. Line ends become CRLF, whatever they were.
+struct Message {
+    upload: Box<dyn mailstore_trait::store::Upload>,
+    digest: Sha256,
+    octets: u64,
+    after_cr: bool,
+}
+
+impl Message {
+    async fn lines(&mut self, octets: &[u8]) -> Result<(), TransferError> {
+        let mut out = Vec::with_capacity(octets.len() + octets.len() / 32 + 2);
+        for &octet in octets {
+            if octet == b'\n' && !self.after_cr {
+                out.push(b'\r');
+            }
+            out.push(octet);
+            self.after_cr = octet == b'\r';
+        }
+        self.digest.update(&out);
+        self.octets += out.len() as u64;
+        Ok(self.upload.write(Bytes::from(out)).await?)
+    }
+
+    async fn finish(self) -> Result<(Staged, [u8; 32]), TransferError> {
+        Ok((self.upload.finish().await?, self.digest.finalize().into()))
+    }
+}
