@@ -131,7 +131,7 @@ pub struct Limits {
     pub name: usize,
     /// Octets of a password. RFC 4616 §2 allows 255.
     pub password: usize,
-    /// The least PBKDF2 iterations a client accepts from a server. RFC 7677 §4 asks for 4,096.
+    /// The least PBKDF2 iterations a client accepts from a server. RFC 7677 §3 asks for 4,096.
     pub min_iterations: u32,
     /// The most PBKDF2 iterations a client lets a server ask for: each costs processor time.
     pub max_iterations: u32,

@@ -297,7 +297,7 @@ impl Server {
                 let authzid = exchange.authzid.clone().filter(|authzid| *authzid != exchange.user);
                 self.proved(exchange.user.clone(), authzid, Some(last))
             }
-            // RFC 4422 §5: data with success, for protocols without a place for it, is a challenge of its own.
+            // RFC 4422 §3.6: data with success, for protocols without a place for it, is a challenge of its own.
             State::AwaitFinalEmpty(identity) if octets.is_empty() => Ok(Step::Done(identity)),
             State::AwaitFinalEmpty(_) => Err(Failure::Malformed),
             State::AwaitErrorEnd(failure) => Err(failure),

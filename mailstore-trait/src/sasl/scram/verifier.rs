@@ -51,7 +51,7 @@ pub enum VerifierError {
 }
 
 impl ScramVerifier {
-    /// The least iterations a verifier may have. RFC 7677 §4.
+    /// The least iterations a verifier may have. RFC 7677 §3.
     pub const MIN_ITERATIONS: u32 = 4_096;
     /// The most: a record with more would let one log-in take minutes.
     pub const MAX_ITERATIONS: u32 = 10_000_000;
