@@ -68,6 +68,23 @@ enum Step {
     Idle,
 }
 
+/// Why no line can run now.
+enum NoLine {
+    /// One was dropped; look again.
+    Again,
+    /// None is whole.
+    Input,
+}
+
+impl From<NoLine> for Step {
+    fn from(none: NoLine) -> Step {
+        match none {
+            NoLine::Again => Step::Again,
+            NoLine::Input => Step::Input,
+        }
+    }
+}
+
 impl Server {
     /// A session with this peer; the greeting comes out of the first poll.
     #[must_use]
@@ -241,29 +258,29 @@ impl Server {
     /// The line at the front, ready to run, still in the inbox; `Err` when there is none to run now.
     ///
     /// Overlong lines are dropped as they come, whatever their length, and refused once at their end.
-    fn line(&mut self, now: Instant, max: usize, too_long: Reply) -> Result<usize, Step> {
+    fn line(&mut self, now: Instant, max: usize, too_long: Reply) -> Result<usize, NoLine> {
         if let Some(refusal) = self.overlong.take() {
             match self.inbox.line(usize::MAX) {
                 Line::Complete(len) => {
                     self.inbox.consume(len);
                     self.enter(now, State::Command);
                     self.refuse(refusal);
-                    return Err(Step::Again);
+                    return Err(NoLine::Again);
                 }
                 _ => {
                     let len = self.inbox.len();
                     self.inbox.consume(len);
                     self.overlong = Some(refusal);
-                    return Err(Step::Input);
+                    return Err(NoLine::Input);
                 }
             }
         }
         match self.inbox.line(max) {
             Line::Complete(len) => Ok(len),
-            Line::Partial => Err(Step::Input),
+            Line::Partial => Err(NoLine::Input),
             Line::TooLong => {
                 self.overlong = Some(too_long);
-                Err(Step::Again)
+                Err(NoLine::Again)
             }
         }
     }

@@ -69,7 +69,7 @@ impl Server {
     pub(super) fn sasl_line(&mut self, now: Instant) -> Step {
         let len = match self.line(now, self.config.limits.auth_line, reply::AUTH_LINE_TOO_LONG) {
             Ok(len) => len,
-            Err(step) => return step,
+            Err(none) => return none.into(),
         };
         let octets = match self.without_line_end(len) {
             None => Err(reply::BARE_LINE_END),

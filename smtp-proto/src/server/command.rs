@@ -28,7 +28,7 @@ impl Server {
         };
         let len = match self.line(now, max, too_long) {
             Ok(len) => len,
-            Err(step) => return step,
+            Err(none) => return none.into(),
         };
         let extensions = self.extensions();
         let grammar = limits.grammar.with_utf8(extensions.contains(Extensions::SMTPUTF8));
