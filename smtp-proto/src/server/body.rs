@@ -194,7 +194,8 @@ impl Found {
     }
 }
 
-enum Judged {
+/// What a block of a message is.
+pub(crate) enum Judged {
     /// So many octets are plain lines.
     Clean(usize),
     /// Something lies in the next so many octets.
@@ -202,7 +203,7 @@ enum Judged {
 }
 
 /// Judges a block by its neighbouring octets: CR without LF, LF without CR, LF before a dot.
-fn judge(text: &[u8]) -> Judged {
+pub(crate) fn judge(text: &[u8]) -> Judged {
     // One octet more is needed to judge the last one.
     let len = text.len().saturating_sub(1).min(BLOCK);
     let (Some(these), Some(next)) = (text.get(..len), text.get(1..=len)) else { return Judged::Walk(len) };
@@ -217,7 +218,7 @@ fn judge(text: &[u8]) -> Judged {
 }
 
 /// Whether no CR lacks its LF, no LF its CR, and no line begins with a dot. `next` is `these`, one octet on.
-pub(crate) fn is_clean(these: &[u8], next: &[u8]) -> bool {
+fn is_clean(these: &[u8], next: &[u8]) -> bool {
     let surprise = these.iter().zip(next).fold(0_u8, |surprise, (this, next)| {
         let torn = u8::from(*this == b'\r') ^ u8::from(*next == b'\n');
         let dot = u8::from(*this == b'\n') & u8::from(*next == b'.');

@@ -1,5 +1,13 @@
 //! A server under a virtual clock: scripts go in, replies and questions come out as text.
-#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::result_large_err
+)]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +27,9 @@ pub fn peer() -> Peer {
     Peer::new("192.0.2.1:12345".parse().unwrap())
 }
 
+/// Answers a question, leaves it unanswered (`None`), or gives it back for the usual answer.
+pub type Answering = dyn FnMut(&mut Vec<String>, Request) -> Result<Option<Answered>, Request>;
+
 pub struct Rig {
     pub server: Server,
     pub now: Instant,
@@ -33,7 +44,7 @@ pub struct Rig {
     pub wait: Option<Wait>,
     pub layers: usize,
     /// Answers instead of the usual ones; `None` leaves the question unanswered.
-    pub answer: Box<dyn FnMut(&mut Vec<String>, Request) -> Result<Option<Answered>, Request>>,
+    pub answer: Box<Answering>,
     pub unsent: usize,
     pub drain: bool,
 }
