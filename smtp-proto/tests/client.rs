@@ -95,7 +95,7 @@ impl Rig2 {
             Request::ReadBody(pending) => {
                 self.pages += 1;
                 let offset = pending.query.offset;
-                let start = (offset as usize).min(self.body.len());
+                let start = usize::try_from(offset).unwrap().min(self.body.len());
                 let end = (start + pending.query.max).min(self.body.len());
                 let page = match self.fail_page_at {
                     Some(at) if offset >= at => Page::Failed,
