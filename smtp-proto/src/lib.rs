@@ -1,1 +1,32 @@
-//! Under construction in this commit; see ARCHITECTURE.md.
+//! SMTP, submission and LMTP as state machines without I/O.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`server`] | [`Server`]: RFC 5321, submission (RFC 6409) and LMTP (RFC 2033) |
+//! | [`request`] | what a server asks, and the answers |
+//! | [`event`] | what it tells for logs and metrics |
+//! | [`client`] | [`Client`]: relay, submission and LMTP, the same shape |
+//! | [`config`] | roles, extensions, limits, patience |
+//! | [`command`], [`address`] | commands and paths, parsed in place |
+//! | [`queue`] | when to try again, when to give up, as values |
+//! | [`dsn`] | delivery status notifications (RFC 3461 to 3464) |
+//! | [`trace`] | Received and Return-Path |
+//! | [`reply`] | replies, enhanced codes, every text |
+
+pub mod address;
+pub mod client;
+pub mod command;
+pub mod config;
+pub mod dsn;
+pub mod event;
+pub mod queue;
+pub mod reply;
+pub mod request;
+pub mod server;
+pub mod trace;
+
+pub use client::Client;
+pub use config::{Config, Limits};
+pub use event::Event;
+pub use request::{Answered, Request};
+pub use server::Server;

@@ -1,0 +1,81 @@
+//! What a server offers in its EHLO reply: RFC 5321 §4.1.1.1, RFC 1870 §3, RFC 4954 §3.
+
+use crate::config::Extensions;
+use crate::reply::ServerReply;
+
+/// What the server offers on this stream since the last hello.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// Extensions this crate knows.
+    pub extensions: Extensions,
+    /// The largest message it takes, in octets; `None` when it does not say.
+    pub size: Option<u64>,
+    /// SASL mechanisms, upper case.
+    pub mechanisms: Vec<String>,
+}
+
+impl Capabilities {
+    /// Nothing offered: before EHLO, after TLS, after HELO.
+    #[must_use]
+    pub fn none() -> Capabilities {
+        Capabilities { extensions: Extensions::empty(), size: None, mechanisms: Vec::new() }
+    }
+
+    /// Reads an EHLO reply; its first line is the greeting.
+    pub(super) fn read(reply: &ServerReply) -> Capabilities {
+        let mut found = Capabilities::none();
+        for line in reply.lines.iter().skip(1) {
+            // Some servers wrote `AUTH=LOGIN` before RFC 4954; the words behind it count all the same.
+            let mut words = line.split([' ', '=', '\t']).filter(|word| !word.is_empty());
+            let Some(keyword) = words.next() else { continue };
+            let extension = match keyword.to_ascii_uppercase().as_str() {
+                "PIPELINING" => Extensions::PIPELINING,
+                "8BITMIME" => Extensions::EIGHT_BIT_MIME,
+                "ENHANCEDSTATUSCODES" => Extensions::ENHANCED_STATUS_CODES,
+                "STARTTLS" => Extensions::STARTTLS,
+                "CHUNKING" => Extensions::CHUNKING,
+                "BINARYMIME" => Extensions::BINARY_MIME,
+                "SMTPUTF8" => Extensions::SMTPUTF8,
+                "DSN" => Extensions::DSN,
+                "SIZE" => {
+                    // RFC 1870 §3: 0 means no fixed limit.
+                    found.size = words.next().and_then(|size| size.parse().ok()).filter(|size| *size > 0);
+                    Extensions::SIZE
+                }
+                "AUTH" => {
+                    for word in words {
+                        let word = word.to_ascii_uppercase();
+                        if !found.mechanisms.contains(&word) {
+                            found.mechanisms.push(word);
+                        }
+                    }
+                    Extensions::AUTH
+                }
+                _ => continue,
+            };
+            found.extensions |= extension;
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ehlo_reply_is_read() {
+        let lines =
+            ["mx greets you", "size 1000", "AUTH PLAIN login", "AUTH=LOGIN", "PIPELINING", "X-UNKNOWN y", "8bitmime"];
+        let reply = ServerReply { code: 250, lines: lines.map(str::to_owned).to_vec() };
+        let found = Capabilities::read(&reply);
+        assert_eq!(found.size, Some(1000));
+        assert_eq!(found.mechanisms, ["PLAIN", "LOGIN"]);
+        let expected = Extensions::SIZE | Extensions::AUTH | Extensions::PIPELINING | Extensions::EIGHT_BIT_MIME;
+        assert_eq!(found.extensions, expected);
+        let reply = ServerReply { code: 250, lines: vec!["PIPELINING".into(), "SIZE 0".into()] };
+        assert_eq!(Capabilities::read(&reply).size, None);
+        assert_eq!(Capabilities::read(&reply).extensions, Extensions::SIZE, "the first line is a greeting");
+    }
+}

@@ -1,0 +1,256 @@
+//! Commands outside a mail transaction's own: hello, STARTTLS, look-ups, and the choice of what runs.
+//!
+//! RFC 5321 §4.1.1 and §4.1.4, RFC 3207 §4.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Instant;
+
+use mailstore_trait::session::{CloseReason, LayerError, LayerInfo};
+
+use super::state::{Mail, State};
+use super::{Server, Step};
+use crate::command::Command;
+use crate::config::{Ask, Extensions, Role};
+use crate::event::{Event, Violation};
+use crate::reply::{self, Reply};
+use crate::request::{Abandon, Decision, Expand, Hello, Looked, Verify};
+
+impl Server {
+    /// Runs the command at the front, if it is whole.
+    pub(super) fn command(&mut self, now: Instant) -> Step {
+        let limits = self.config.limits;
+        // RFC 4954 §4: the line of AUTH may hold an initial response, and so be longer than others.
+        let is_auth = self.inbox.peek(5).eq_ignore_ascii_case(b"AUTH ");
+        let (max, too_long) = match is_auth {
+            true => (limits.auth_line.max(limits.line), reply::AUTH_LINE_TOO_LONG),
+            false => (limits.line, reply::LINE_TOO_LONG),
+        };
+        let len = match self.line(now, max, too_long) {
+            Ok(len) => len,
+            Err(none) => return none.into(),
+        };
+        let extensions = self.extensions();
+        let grammar = limits.grammar.with_utf8(extensions.contains(Extensions::SMTPUTF8));
+        let Some(line) = self.without_line_end(len) else {
+            self.inbox.consume(len);
+            self.enter(now, State::Command);
+            self.refuse(reply::BARE_LINE_END);
+            return Step::Again;
+        };
+        let step = match Command::parse(line, extensions, grammar) {
+            // These look at the line again, or at the lines behind it.
+            Ok(Command::Rcpt(..)) if matches!(self.mail, Mail::Envelope(..)) => return self.rcpt(now, len),
+            Ok(Command::Rset | Command::Ehlo(_) | Command::Helo(_) | Command::Lhlo(_)) if self.is_uploading() => {
+                return self.ask(now, Abandon, State::AwaitDrop);
+            }
+            Ok(Command::Ehlo(name)) => Run::Hello(Verb::Ehlo, name.to_owned()),
+            Ok(Command::Helo(name)) => Run::Hello(Verb::Helo, name.to_owned()),
+            Ok(Command::Lhlo(name)) => Run::Hello(Verb::Lhlo, name.to_owned()),
+            Ok(Command::Mail(path, parameters)) => match self.mail_from(path, parameters) {
+                Ok(sender) => Run::Mail(sender),
+                Err(refusal) => Run::Refuse(refusal),
+            },
+            Ok(Command::Rcpt(..)) => Run::Refuse(self.no_envelope()),
+            Ok(Command::Data) => Run::Data,
+            Ok(Command::Bdat { size, last }) if extensions.contains(Extensions::CHUNKING) => Run::Bdat(size, last),
+            Ok(Command::Bdat { .. }) => Run::Refuse(reply::NOT_IMPLEMENTED),
+            Ok(Command::Rset) => Run::Reset,
+            Ok(Command::Noop) => Run::Say(reply::OK),
+            Ok(Command::Quit) => Run::Quit,
+            Ok(Command::Vrfy(text)) => Run::Verify(text.to_owned()),
+            Ok(Command::Expn(text)) => Run::Expand(text.to_owned()),
+            Ok(Command::Help) => Run::Say(reply::HELP),
+            Ok(Command::StartTls) => Run::StartTls,
+            Ok(Command::Auth { mechanism, initial }) => {
+                Run::Auth(mechanism.to_ascii_uppercase(), initial.map(str::to_owned))
+            }
+            Err(error) => Run::Refuse(reply::command_error(error)),
+        };
+        self.inbox.consume(len);
+        self.run(now, step)
+    }
+
+    fn run(&mut self, now: Instant, run: Run) -> Step {
+        // Progress: the next command has its whole time.
+        self.enter(now, State::Command);
+        match run {
+            Run::Hello(verb, name) => return self.hello(now, verb, name),
+            Run::Mail(sender) => return self.ask_mail(now, sender),
+            Run::Data => return self.data(now),
+            Run::Bdat(size, last) => return self.bdat(now, size, last),
+            Run::Auth(mechanism, initial) => return self.auth(now, mechanism, initial.as_deref()),
+            Run::StartTls => self.start_tls(now),
+            Run::Verify(text) if self.config.ask.contains(Ask::VERIFY) => {
+                return self.ask(now, Verify { origin: self.origin.clone(), text }, State::AwaitLookUp);
+            }
+            // RFC 5321 §3.5.3: 252 neither confirms nor denies.
+            Run::Verify(_) => self.say(&reply::CANNOT_VERIFY),
+            Run::Expand(text) if self.config.ask.contains(Ask::EXPAND) => {
+                return self.ask(now, Expand { origin: self.origin.clone(), text }, State::AwaitLookUp);
+            }
+            Run::Expand(_) => self.refuse(reply::NOT_IMPLEMENTED),
+            Run::Reset => {
+                self.mail = Mail::None;
+                self.say(&reply::OK);
+            }
+            Run::Quit => {
+                self.say(&reply::BYE);
+                self.close(CloseReason::Quit);
+            }
+            Run::Say(reply) => self.say(&reply),
+            Run::Refuse(reply) => self.refuse(reply),
+        }
+        Step::Again
+    }
+
+    // RFC 5321 §4.1.1.1 and §4.1.4: hello resets whatever transaction there was.
+    // Deviation from RFC 5321 §4.1.1.1: any word is taken for a name; clients behind home routers rarely know theirs.
+    fn hello(&mut self, now: Instant, verb: Verb, name: String) -> Step {
+        // RFC 2033 §4.1: LHLO is LMTP's only hello, and no one else's.
+        if (verb == Verb::Lhlo) != (self.config.role == Role::Lmtp) {
+            self.refuse(reply::UNRECOGNIZED);
+            return Step::Again;
+        }
+        if name.len() > self.config.limits.grammar.domain || name.contains([' ', '\t']) {
+            self.refuse(reply::BAD_ARGUMENTS);
+            return Step::Again;
+        }
+        self.mail = Mail::None;
+        self.events.push_back(Event::Hello { name: name.clone() });
+        let origin = Arc::make_mut(&mut self.origin);
+        origin.hello = name;
+        origin.extended = verb != Verb::Helo;
+        if self.config.ask.contains(Ask::HELLO) {
+            return self.ask(now, Hello { origin: self.origin.clone() }, State::AwaitHello);
+        }
+        self.greet(now);
+        Step::Again
+    }
+
+    pub(super) fn hello_decided(&mut self, now: Instant, decision: Decision) {
+        match decision {
+            Decision::Accepted => self.greet(now),
+            Decision::Refused(reply) => {
+                let origin = Arc::make_mut(&mut self.origin);
+                origin.hello.clear();
+                origin.extended = false;
+                self.enter(now, State::Command);
+                self.refuse(reply.refusing());
+            }
+        }
+    }
+
+    fn greet(&mut self, now: Instant) {
+        let config = self.config.clone();
+        let first = format!("{} greets {}", config.hostname, self.origin.hello);
+        let lines = std::iter::once(Cow::Owned(first));
+        if self.origin.extended {
+            let offered = self.offered();
+            reply::write_lines(self.outbox.text(), 250, lines.chain(offered));
+        } else {
+            reply::write_lines(self.outbox.text(), 250, lines);
+        }
+        self.enter(now, State::Command);
+    }
+
+    /// The EHLO lines, the greeting aside.
+    fn offered(&self) -> Vec<Cow<'static, str>> {
+        let extensions = self.extensions();
+        let mut lines = Vec::with_capacity(10);
+        let names = [
+            (Extensions::PIPELINING, "PIPELINING"),
+            (Extensions::EIGHT_BIT_MIME, "8BITMIME"),
+            (Extensions::ENHANCED_STATUS_CODES, "ENHANCEDSTATUSCODES"),
+            (Extensions::CHUNKING, "CHUNKING"),
+            (Extensions::BINARY_MIME, "BINARYMIME"),
+            (Extensions::DSN, "DSN"),
+            (Extensions::SMTPUTF8, "SMTPUTF8"),
+            (Extensions::STARTTLS, "STARTTLS"),
+        ];
+        lines.extend(names.iter().filter(|(it, _)| extensions.contains(*it)).map(|(_, name)| Cow::Borrowed(*name)));
+        if extensions.contains(Extensions::SIZE) {
+            lines.push(format!("SIZE {}", self.config.limits.message).into());
+        }
+        if extensions.contains(Extensions::AUTH) {
+            lines.push(format!("AUTH {}", self.config.mechanisms.join(" ")).into());
+        }
+        lines
+    }
+
+    fn start_tls(&mut self, now: Instant) {
+        if self.origin.tls.is_some() {
+            return self.refuse(reply::TLS_ACTIVE);
+        }
+        if !self.config.starttls {
+            return self.refuse(reply::NOT_IMPLEMENTED);
+        }
+        // RFC 3207 §4.2: what a man in the middle put behind the command must not run under TLS.
+        if !self.inbox.is_empty() {
+            self.violated(Violation::BehindStartTls);
+            self.say(&reply::AFTER_STARTTLS);
+            return self.close(CloseReason::Protocol);
+        }
+        self.say(&reply::READY_FOR_TLS);
+        self.enter(now, State::AwaitLayer { asked: false });
+    }
+
+    // RFC 3207 §4.2: after the handshake everything known from the client is forgotten.
+    pub(super) fn secured(&mut self, now: Instant, done: Result<LayerInfo, LayerError>) -> Step {
+        match done {
+            Ok(info) => {
+                let origin = Arc::make_mut(&mut self.origin);
+                origin.hello.clear();
+                origin.extended = false;
+                origin.tls = Some(info);
+                self.mail = Mail::None;
+                self.events.push_back(Event::Secured);
+                self.enter(now, State::Command);
+            }
+            // The client already read 220: there is no way back to cleartext.
+            Err(_) => self.close(CloseReason::Layer),
+        }
+        Step::Again
+    }
+
+    pub(super) fn looked_up(&mut self, now: Instant, looked: Looked) {
+        self.enter(now, State::Command);
+        match looked {
+            Looked::Found(names) if !names.is_empty() => {
+                let lines = names.into_iter().map(|name| Cow::Owned(format!("2.1.5 {name}")));
+                reply::write_lines(self.outbox.text(), 250, lines);
+            }
+            Looked::Found(_) => self.refuse(reply::UNKNOWN_RECIPIENT),
+            Looked::Reply(reply) if reply.code == 252 => self.say(&reply),
+            Looked::Reply(reply) => self.refuse(reply.refusing()),
+        }
+    }
+
+    pub(super) fn is_uploading(&self) -> bool {
+        matches!(self.mail, Mail::Chunks(_))
+    }
+}
+
+/// Which hello.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verb {
+    Ehlo,
+    Helo,
+    Lhlo,
+}
+
+/// A command that no longer borrows its line.
+enum Run {
+    Hello(Verb, String),
+    Mail(crate::request::Sender),
+    Data,
+    Bdat(u64, bool),
+    Auth(String, Option<String>),
+    StartTls,
+    Verify(String),
+    Expand(String),
+    Reset,
+    Quit,
+    Say(Reply),
+    Refuse(Reply),
+}

@@ -1,0 +1,565 @@
+//! The client's conversations: scripted servers for what goes wrong, our own server, in virtual time, for what goes right.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::result_large_err)]
+
+mod common;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use common::{Rig, epoch};
+use mailstore_trait::session::{CloseReason, LayerError, LayerInfo, Output, Session, Wait};
+use smtp_proto::address::{Address, Grammar};
+use smtp_proto::client::request::{
+    Answered, Credentials, Failure, Next, Outcome, Outgoing, Page, Request, Response, Stage,
+};
+use smtp_proto::client::{Client, Config, TlsPolicy};
+use smtp_proto::command::params::{Body, Notify, Ret};
+use smtp_proto::config::Extensions;
+use smtp_proto::request::{Envelope, Recipient, Sender};
+
+fn address(text: &str) -> Address {
+    Address::parse(text, Grammar::default().with_utf8(true)).unwrap()
+}
+
+fn message(recipients: &[&str], text: &str) -> (Outgoing, Bytes) {
+    let recipients = recipients.iter().map(|to| Recipient::new(address(to))).collect();
+    let envelope = Envelope::new(Sender::new(Some(address("from@a.example"))), recipients);
+    (Outgoing { envelope, size: text.len() as u64 }, Bytes::copy_from_slice(text.as_bytes()))
+}
+
+/// A client with messages to send and a memory of what became of them.
+struct Rig2 {
+    client: Client,
+    now: Instant,
+    messages: VecDeque<(Outgoing, Bytes)>,
+    body: Bytes,
+    said: String,
+    sends: usize,
+    reports: Vec<Vec<Outcome>>,
+    closed: Option<CloseReason>,
+    wait: Option<Wait>,
+    layer: Result<LayerInfo, LayerError>,
+    layer_asked: bool,
+    /// Hold the layer back until told.
+    hold_layer: bool,
+    unsent: usize,
+    drain: bool,
+    fail_page_at: Option<u64>,
+    pages: usize,
+}
+
+impl Rig2 {
+    fn new(config: Config, messages: Vec<(Outgoing, Bytes)>) -> Rig2 {
+        let mut rig = Rig2 {
+            client: Client::new(Arc::new(config), None),
+            now: epoch(),
+            messages: messages.into(),
+            body: Bytes::new(),
+            said: String::new(),
+            sends: 0,
+            reports: Vec::new(),
+            closed: None,
+            wait: None,
+            layer: Ok(LayerInfo::new()),
+            layer_asked: false,
+            hold_layer: false,
+            unsent: 0,
+            drain: true,
+            fail_page_at: None,
+            pages: 0,
+        };
+        rig.run();
+        rig
+    }
+
+    fn answer(&mut self, request: Request) -> Answered {
+        match request {
+            Request::NextMessage(pending) => match self.messages.pop_front() {
+                Some((outgoing, body)) => {
+                    self.body = body;
+                    pending.answer(Next::Send(Box::new(outgoing)))
+                }
+                None => pending.answer(Next::Quit),
+            },
+            Request::Login(pending) => {
+                let answer = match pending.query.offered.iter().any(|name| name == "PLAIN") {
+                    true => Credentials::Mechanism { name: "PLAIN".into(), initial: Some("\0user\0secret".into()) },
+                    false => Credentials::Unfit,
+                };
+                pending.answer(answer)
+            }
+            Request::Challenge(pending) => pending.answer(Response::Octets(Bytes::new())),
+            Request::Succeeded(pending) => pending.answer(true),
+            Request::ReadBody(pending) => {
+                self.pages += 1;
+                let offset = pending.query.offset;
+                let start = usize::try_from(offset).unwrap().min(self.body.len());
+                let end = (start + pending.query.max).min(self.body.len());
+                let page = match self.fail_page_at {
+                    Some(at) if offset >= at => Page::Failed,
+                    _ if start == end => Page::End,
+                    _ => Page::Octets(self.body.slice(start..end)),
+                };
+                pending.answer(page)
+            }
+            Request::Report(pending) => {
+                self.reports.push(pending.query.outcomes.clone());
+                pending.answer(())
+            }
+            other => other.decline(),
+        }
+    }
+
+    fn run(&mut self) {
+        for _ in 0..1_000_000 {
+            match self.client.poll_output(self.now, self.unsent) {
+                Output::Send(octets) => {
+                    self.sends += 1;
+                    if !self.drain {
+                        self.unsent += octets.len();
+                    }
+                    self.said.push_str(std::str::from_utf8(&octets).unwrap());
+                }
+                Output::Request(request) => {
+                    let answered = self.answer(request);
+                    self.client.resume(answered);
+                }
+                Output::Layer(_) => {
+                    self.layer_asked = true;
+                    if !self.hold_layer {
+                        self.client.layered(self.layer.clone());
+                    }
+                }
+                Output::Event(_) => {}
+                Output::Wait(wait) => {
+                    self.wait = Some(wait);
+                    return;
+                }
+                Output::Close(reason) => {
+                    self.closed = Some(reason);
+                    return;
+                }
+            }
+        }
+        panic!("the session never waits");
+    }
+
+    /// The server says this; what the client answers.
+    fn hear(&mut self, lines: &str) -> String {
+        self.said.clear();
+        let octets = lines.replace('\n', "\r\n");
+        assert_eq!(self.client.handle_input(octets.as_bytes()), octets.len());
+        self.run();
+        std::mem::take(&mut self.said)
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        self.now += Duration::from_secs(seconds);
+        self.run();
+    }
+
+    fn failure(&self, report: usize, recipient: usize) -> (bool, Stage, String, bool) {
+        match &self.reports[report][recipient] {
+            Outcome::Delivered(reply) => panic!("delivered: {reply}"),
+            Outcome::Deferred(Failure { stage, reply, remote }) => (false, *stage, reply.to_string(), *remote),
+            Outcome::Failed(Failure { stage, reply, remote }) => (true, *stage, reply.to_string(), *remote),
+        }
+    }
+}
+
+fn relay() -> Config {
+    Config::new("client.example")
+}
+
+#[test]
+fn one_flight_when_pipelining_is_offered() {
+    let mut rig = Rig2::new(relay(), vec![message(&["a@b", "c@d"], ".dot\r\nline"), message(&["e@f"], "two\r\n")]);
+    assert_eq!(rig.said, "");
+    assert_eq!(rig.hear("220 mx\n"), "EHLO client.example\r\n");
+    rig.sends = 0;
+    let flight = rig.hear("250-mx\n250-PIPELINING\n250 SIZE 1000\n");
+    assert_eq!(flight, "MAIL FROM:<from@a.example> SIZE=10\r\nRCPT TO:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n");
+    assert_eq!(rig.sends, 1);
+    assert_eq!(rig.hear("250 ok\n250 ok\n550 5.1.1 who?\n"), "");
+    assert_eq!(rig.hear("354 go\n"), "..dot\r\nline\r\n.\r\n");
+    assert_eq!(rig.hear("250 2.0.0 queued as 1\n"), "MAIL FROM:<from@a.example> SIZE=5\r\nRCPT TO:<e@f>\r\nDATA\r\n");
+    assert!(matches!(&rig.reports[0][0], Outcome::Delivered(reply) if reply.text == "queued as 1"));
+    assert_eq!(rig.failure(0, 1), (true, Stage::Rcpt, "550 5.1.1 who?".into(), true));
+    assert_eq!(rig.hear("250 ok\n250 ok\n354 go\n"), "two\r\n.\r\n");
+    assert_eq!(rig.hear("250 ok\n"), "QUIT\r\n");
+    rig.hear("221 bye\n");
+    assert_eq!((rig.closed, rig.reports.len()), (Some(CloseReason::Quit), 2));
+}
+
+#[test]
+fn one_command_at_a_time_without_pipelining() {
+    for config in [relay(), Config { pipelining: false, ..relay() }] {
+        let offer = if config.pipelining { "250 mx\n" } else { "250-mx\n250 PIPELINING\n" };
+        let mut rig = Rig2::new(config, vec![message(&["a@b", "c@d"], "x\r\n")]);
+        rig.hear("220 mx\n");
+        assert_eq!(rig.hear(offer), "MAIL FROM:<from@a.example>\r\n");
+        assert_eq!(rig.hear("250 ok\n"), "RCPT TO:<a@b>\r\n");
+        assert_eq!(rig.hear("550 no\n"), "RCPT TO:<c@d>\r\n");
+        assert_eq!(rig.hear("451 later\n"), "RSET\r\n", "nobody was accepted: no DATA");
+        assert_eq!(rig.failure(0, 0), (true, Stage::Rcpt, "550 no".into(), true));
+        assert_eq!(rig.failure(0, 1), (false, Stage::Rcpt, "451 later".into(), true));
+        assert_eq!(rig.hear("250 ok\n"), "QUIT\r\n");
+    }
+}
+
+#[test]
+fn helo_when_ehlo_is_unknown() {
+    let mut rig = Rig2::new(relay(), vec![message(&["a@b"], "x\r\n")]);
+    rig.hear("220 old\n");
+    assert_eq!(rig.hear("502 what?\n"), "HELO client.example\r\n");
+    assert_eq!(rig.hear("250 old\n"), "MAIL FROM:<from@a.example>\r\n");
+}
+
+#[test]
+fn refused_before_mail() {
+    for (script, stage, permanent) in [
+        (&["554 no\n"][..], Stage::Greeting, false),
+        (&["521 never\n"], Stage::Greeting, true),
+        (&["421 busy\n"], Stage::Greeting, false),
+        (&["220 a\n", "550 no\n", "550 no\n"], Stage::Hello, false),
+        (&["220 a\n", "421 no\n"], Stage::Hello, false),
+    ] {
+        let mut rig = Rig2::new(relay(), vec![message(&["a@b"], "x\r\n")]);
+        for line in script {
+            rig.hear(line);
+        }
+        let (failed, at, _, remote) = rig.failure(0, 0);
+        assert_eq!((failed, at, remote), (permanent, stage, true), "{script:?}");
+        assert!(rig.closed.is_some());
+    }
+}
+
+#[test]
+fn mail_refused_refuses_everyone() {
+    let mut rig = Rig2::new(relay(), vec![message(&["a@b", "c@d"], "x\r\n")]);
+    rig.hear("220 mx\n");
+    rig.hear("250-mx\n250 PIPELINING\n");
+    assert_eq!(rig.hear("550 5.7.1 not you\n503 no\n503 no\n503 no\n"), "QUIT\r\n");
+    for recipient in 0..2 {
+        assert_eq!(rig.failure(0, recipient), (true, Stage::Mail, "550 5.7.1 not you".into(), true));
+    }
+}
+
+/// RFC 2920 §3.1: a server may say 354 to a pipelined DATA although nobody was accepted; it must get a lone dot, and
+/// nothing it says to that is a delivery.
+#[test]
+fn a_lone_dot_when_nobody_was_accepted() {
+    let mut rig = Rig2::new(relay(), vec![message(&["a@b"], "x\r\n")]);
+    rig.hear("220 mx\n");
+    rig.hear("250-mx\n250 PIPELINING\n");
+    assert_eq!(rig.hear("250 ok\n550 no\n354 go\n"), ".\r\n");
+    assert_eq!(rig.hear("250 thanks\n"), "QUIT\r\n");
+    assert_eq!(rig.failure(0, 0), (true, Stage::Rcpt, "550 no".into(), true));
+}
+
+#[test]
+fn data_and_final_dot_refused() {
+    let mut rig = Rig2::new(relay(), vec![message(&["a@b"], "x\r\n"), message(&["a@b"], "x\r\n")]);
+    rig.hear("220 mx\n");
+    rig.hear("250-mx\n250 PIPELINING\n");
+    assert_eq!(rig.hear("250 ok\n250 ok\n451 no space\n"), "RSET\r\n");
+    assert_eq!(rig.failure(0, 0), (false, Stage::Data, "451 no space".into(), true));
+    rig.hear("250 ok\n");
+    rig.hear("250 ok\n250 ok\n354 go\n");
+    assert_eq!(rig.hear("554 5.7.1 spam\n"), "QUIT\r\n");
+    assert_eq!(rig.failure(1, 0), (true, Stage::FinalDot, "554 5.7.1 spam".into(), true));
+}
+
+#[test]
+fn too_many_recipients_is_temporary() {
+    let mut rig = Rig2::new(relay(), vec![message(&["a@b", "c@d"], "x\r\n")]);
+    rig.hear("220 mx\n");
+    rig.hear("250-mx\n250 PIPELINING\n");
+    rig.hear("250 ok\n250 ok\n552 too many\n354 go\n");
+    rig.hear("250 ok\n");
+    assert!(!rig.failure(0, 1).0);
+}
+
+#[test]
+fn a_lost_connection_defers_whoever_is_undecided() {
+    let mut rig = Rig2::new(relay(), vec![message(&["a@b", "c@d"], "x\r\n")]);
+    rig.hear("220 mx\n");
+    rig.hear("250-mx\n250 PIPELINING\n");
+    rig.hear("250 ok\n550 no\n");
+    rig.client.handle_eof();
+    rig.run();
+    assert_eq!(rig.closed, Some(CloseReason::Eof));
+    assert!(rig.failure(0, 0).0, "decided before");
+    assert_eq!(rig.failure(0, 1), (false, Stage::Rcpt, "451 4.4.2 Connection lost".into(), false));
+}
+
+#[test]
+fn nonsense_and_silence() {
+    for nonsense in ["hello\n", "250-a\n251 b\n", "999 x\n"] {
+        let mut rig = Rig2::new(relay(), vec![message(&["a@b"], "x\r\n")]);
+        rig.hear(nonsense);
+        assert_eq!(rig.closed, Some(CloseReason::Protocol), "{nonsense}");
+        assert_eq!(rig.failure(0, 0).1, Stage::Greeting);
+    }
+    let mut rig = Rig2::new(relay(), vec![message(&["a@b"], "x\r\n")]);
+    rig.pass(299);
+    assert_eq!(rig.closed, None);
+    rig.pass(2);
+    assert_eq!(rig.closed, Some(CloseReason::Timeout));
+    assert_eq!(rig.failure(0, 0).2, "451 4.4.2 Conversation timed out");
+    let mut rig = Rig2::new(relay(), vec![message(&["a@b"], "x\r\n")]);
+    rig.hear("220 mx\n");
+    rig.hear("250-mx\n250 PIPELINING\n");
+    rig.hear("250 ok\n250 ok\n");
+    rig.pass(121);
+    assert_eq!(rig.failure(0, 0).1, Stage::Data, "two minutes for the 354");
+    let mut rig = Rig2::new(relay(), vec![message(&["a@b"], "x\r\n")]);
+    rig.hear("220 mx\n");
+    rig.hear("250-mx\n250 PIPELINING\n");
+    rig.hear("250 ok\n250 ok\n354 go\n");
+    rig.pass(599);
+    assert_eq!(rig.closed, None);
+    rig.pass(2);
+    assert_eq!(rig.failure(0, 0).1, Stage::FinalDot, "ten minutes for the final dot");
+}
+
+#[test]
+fn a_server_that_does_not_drain_ends_by_a_deadline() {
+    let text = "x".repeat(100_000_000);
+    let mut rig = Rig2::new(relay(), vec![message(&["a@b"], &text)]);
+    rig.hear("220 mx\n");
+    rig.hear("250-mx\n250 PIPELINING\n");
+    rig.hear("250 ok\n250 ok\n");
+    rig.drain = false;
+    rig.hear("354 go\n");
+    assert!(rig.unsent < 600_000 && rig.pages < 4, "{} {}", rig.unsent, rig.pages);
+    assert!(rig.wait.unwrap().output);
+    rig.pass(179);
+    rig.unsent -= 10;
+    rig.pass(0);
+    rig.pass(179);
+    assert_eq!(rig.closed, None);
+    rig.pass(2);
+    assert_eq!(rig.closed, Some(CloseReason::Stalled));
+    assert_eq!(rig.failure(0, 0).1, Stage::Body);
+}
+
+#[test]
+fn an_unreadable_message_is_not_ended_with_a_dot() {
+    let mut rig = Rig2::new(relay(), vec![message(&["a@b"], &"x".repeat(1_000_000))]);
+    rig.fail_page_at = Some(1000);
+    rig.hear("220 mx\n");
+    rig.hear("250-mx\n250 PIPELINING\n");
+    let said = rig.hear("250 ok\n250 ok\n354 go\n");
+    assert!(!said.contains(".\r\n"));
+    assert_eq!(rig.closed, Some(CloseReason::Unanswered));
+    assert_eq!(rig.failure(0, 0).2, "451 4.3.0 The message could not be read");
+}
+
+#[test]
+fn needs_are_checked_before_sending() {
+    let mut utf8 = message(&["zo\u{eb}@b"], "x\r\n");
+    utf8.0.envelope.sender.smtputf8 = true;
+    let mut binary = message(&["a@b"], "x\r\n");
+    binary.0.envelope.sender.body = Body::BinaryMime;
+    let big = message(&["a@b"], &"x".repeat(2000));
+    let mut rig = Rig2::new(relay(), vec![utf8, binary, big]);
+    rig.hear("220 mx\n");
+    assert_eq!(rig.hear("250-mx\n250 SIZE 1000\n"), "QUIT\r\n");
+    let failures: Vec<_> = (0..3).map(|report| rig.failure(report, 0)).collect();
+    assert!(failures.iter().all(|(failed, stage, _, remote)| *failed && *stage == Stage::Requirements && !remote));
+    let codes: Vec<_> = failures.iter().map(|(_, _, reply, _)| &reply[..9]).collect();
+    assert_eq!(codes, ["550 5.6.7", "554 5.6.3", "552 5.3.4"]);
+}
+
+#[test]
+fn parameters_only_where_they_are_offered() {
+    let mut outgoing = message(&["zo\u{eb}@b"], "x\r\n");
+    let sender = &mut outgoing.0.envelope.sender;
+    (sender.smtputf8, sender.body, sender.ret, sender.envid) =
+        (true, Body::EightBitMime, Some(Ret::Headers), Some("a b".into()));
+    outgoing.0.envelope.recipients[0].notify = Some(Notify::SUCCESS | Notify::FAILURE);
+    outgoing.0.envelope.recipients[0].orcpt = Some(("rfc822".into(), "x@y".into()));
+    let mut rig = Rig2::new(relay(), vec![outgoing]);
+    rig.hear("220 mx\n");
+    let said = rig.hear("250-mx\n250-PIPELINING\n250-SMTPUTF8\n250-8BITMIME\n250 DSN\n");
+    assert_eq!(
+        said,
+        "MAIL FROM:<from@a.example> BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=a+20b\r\n\
+         RCPT TO:<zo\u{eb}@b> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;x@y\r\nDATA\r\n"
+    );
+}
+
+#[test]
+fn starttls_policies() {
+    let offer = "250-mx\n250-PIPELINING\n250 STARTTLS\n";
+    let mut rig = Rig2::new(Config { tls: TlsPolicy::Required, ..relay() }, vec![message(&["a@b"], "x\r\n")]);
+    rig.hear("220 mx\n");
+    rig.hear("250 mx\n");
+    assert_eq!(rig.failure(0, 0), (false, Stage::StartTls, "451 4.7.10 TLS is required and not offered".into(), false));
+    let mut rig = Rig2::new(Config { tls: TlsPolicy::None, ..relay() }, vec![message(&["a@b"], "x\r\n")]);
+    rig.hear("220 mx\n");
+    assert!(rig.hear(offer).starts_with("MAIL"));
+    let mut rig = Rig2::new(relay(), vec![message(&["a@b"], "x\r\n")]);
+    rig.hear("220 mx\n");
+    assert_eq!(rig.hear(offer), "STARTTLS\r\n");
+    assert_eq!(rig.hear("220 go\n"), "EHLO client.example\r\n");
+    assert_eq!(rig.hear("250 mx\n"), "MAIL FROM:<from@a.example>\r\n", "PIPELINING from before TLS is forgotten");
+    let mut rig = Rig2::new(relay(), vec![message(&["a@b"], "x\r\n")]);
+    rig.hear("220 mx\n");
+    rig.hear(offer);
+    assert!(rig.hear("454 not now\n").starts_with("MAIL"), "opportunistic goes on in cleartext");
+    let mut rig = Rig2::new(relay(), vec![message(&["a@b"], "x\r\n")]);
+    rig.layer = Err(LayerError::Handshake);
+    rig.hear("220 mx\n");
+    rig.hear(offer);
+    rig.hear("220 go\n");
+    assert_eq!((rig.closed, rig.failure(0, 0).1), (Some(CloseReason::Layer), Stage::StartTls));
+}
+
+/// A reply that someone in the middle put behind the 220 in cleartext must not answer a command inside TLS.
+#[test]
+fn octets_behind_the_starttls_reply_end_the_session() {
+    let mut rig = Rig2::new(relay(), vec![message(&["a@b"], "x\r\n")]);
+    rig.hear("220 mx\n");
+    rig.hear("250-mx\n250 STARTTLS\n");
+    rig.hear("220 go\n250-evil\n250 AUTH PLAIN\n");
+    assert_eq!((rig.closed, rig.layer_asked), (Some(CloseReason::Protocol), false));
+}
+
+#[test]
+fn login_failures_defer() {
+    let config = Config { login: true, ..relay() };
+    let mut rig = Rig2::new(config.clone(), vec![message(&["a@b"], "x\r\n")]);
+    rig.hear("220 mx\n");
+    assert_eq!(rig.hear("250-mx\n250 AUTH PLAIN\n"), "AUTH PLAIN AHVzZXIAc2VjcmV0\r\n");
+    assert_eq!(rig.hear("334 \n"), "\r\n");
+    rig.hear("535 5.7.8 no\n");
+    assert_eq!(rig.failure(0, 0), (false, Stage::Auth, "535 5.7.8 no".into(), true));
+    let mut rig = Rig2::new(config, vec![message(&["a@b"], "x\r\n")]);
+    rig.hear("220 mx\n");
+    rig.hear("250 mx\n");
+    assert_eq!(rig.failure(0, 0).1, Stage::Auth);
+}
+
+#[test]
+fn shutdown_before_the_first_message_and_between() {
+    let mut client = Client::new(Arc::new(relay()), None);
+    client.shutdown();
+    assert!(matches!(client.poll_output(epoch(), 0), Output::Close(CloseReason::Quit)));
+    let mut rig = Rig2::new(relay(), vec![message(&["a@b"], "x\r\n"), message(&["a@b"], "x\r\n")]);
+    rig.hear("220 mx\n");
+    rig.hear("250-mx\n250 PIPELINING\n");
+    rig.client.shutdown();
+    rig.hear("250 ok\n250 ok\n354 go\n");
+    assert_eq!(rig.hear("250 ok\n"), "QUIT\r\n");
+    assert_eq!((rig.reports.len(), rig.messages.len()), (1, 1));
+}
+
+/// Our client and our server over an in-memory pipe of `step` octets at a time.
+fn together(client: Config, server: smtp_proto::Config, messages: Vec<(Outgoing, Bytes)>, step: usize) -> (Rig2, Rig) {
+    let mut client = Rig2::new(client, messages);
+    client.hold_layer = true;
+    let mut server = Rig::new(server);
+    let (mut to_client, mut to_server) = (VecDeque::new(), VecDeque::new());
+    for _ in 0..1_000_000 {
+        to_client.extend(std::mem::take(&mut server.said).into_bytes());
+        to_server.extend(std::mem::take(&mut client.said).into_bytes());
+        if client.layer_asked && to_client.is_empty() && to_server.is_empty() {
+            client.layer_asked = false;
+            client.client.layered(Ok(LayerInfo::new()));
+            client.run();
+            continue;
+        }
+        let before = (to_client.len(), to_server.len());
+        for (pipe, is_client) in [(&mut to_client, true), (&mut to_server, false)] {
+            let piece: Vec<u8> = pipe.iter().copied().take(step).collect();
+            let wait = if is_client { client.wait } else { server.wait };
+            if piece.is_empty() || !wait.is_some_and(|wait| wait.input) {
+                continue;
+            }
+            let taken = match is_client {
+                true => client.client.handle_input(&piece),
+                false => server.server.handle_input(&piece),
+            };
+            pipe.drain(..taken);
+            match is_client {
+                true => client.run(),
+                false => server.run(),
+            }
+        }
+        let idle = before == (to_client.len(), to_server.len());
+        if idle && client.said.is_empty() && server.said.is_empty() {
+            if client.closed.is_some() && server.closed.is_some() {
+                return (client, server);
+            }
+            if client.closed.is_some() {
+                server.eof();
+            } else if server.closed.is_some() {
+                client.client.handle_eof();
+                client.run();
+            } else {
+                // Nothing moves: time does.
+                let deadlines = [client.wait, server.wait].into_iter().flatten().filter_map(|wait| wait.deadline);
+                let next = deadlines.min().unwrap();
+                (client.now, server.now) = (next.max(client.now), next.max(server.now));
+                client.run();
+                server.run();
+            }
+        }
+    }
+    panic!("client and server never end");
+}
+
+#[test]
+fn our_client_and_our_server() {
+    let text = ".\r\n..x\r\n.y\r\nzo\u{eb}\r\n".repeat(5000);
+    for step in [1, 7, 4096, 1 << 20] {
+        let text = if step == 1 { text.get(..170).unwrap() } else { &text };
+        let messages = vec![
+            message(&["a@b.example", "gone@b.example", "c@d.example"], text),
+            message(&["gone@b.example"], "never\r\n"),
+            message(&["later@b.example", "\"quoted local\"@b.example"], "second\r\n"),
+        ];
+        let server = smtp_proto::Config {
+            starttls: true,
+            cleartext_auth: false,
+            extensions: Extensions::all(),
+            ..smtp_proto::Config::submission("mx.example.org", ["PLAIN"])
+        };
+        let config = Config { login: true, tls: TlsPolicy::Required, ..relay() };
+        let (client, server) = together(config, server, messages, step);
+        assert_eq!(client.closed, Some(CloseReason::Quit), "{:?}", client.reports);
+        assert_eq!(server.closed, Some(CloseReason::Quit));
+        assert_eq!(server.layers, 1);
+        assert_eq!(server.committed, [text.as_bytes().to_vec(), b"second\r\n".to_vec()], "step {step}");
+        assert!(matches!(client.reports[0][..], [Outcome::Delivered(_), Outcome::Failed(_), Outcome::Delivered(_)]));
+        assert!(matches!(client.reports[1][..], [Outcome::Failed(_)]));
+        assert!(matches!(client.reports[2][..], [Outcome::Deferred(_), Outcome::Delivered(_)]));
+        assert_eq!(server.server.origin().identity.as_deref(), Some("user"));
+    }
+}
+
+#[test]
+fn our_lmtp_client_and_our_lmtp_server() {
+    let messages = vec![message(&["a@b.example", "gone@b.example", "full@d.example", "z@d.example"], "text\r\n")];
+    let config = Config { lmtp: true, ..relay() };
+    let (client, _) = together(config, smtp_proto::Config::lmtp("mx.example.org"), messages, 11);
+    use Outcome::{Deferred, Delivered, Failed};
+    assert!(
+        matches!(client.reports[0][..], [Delivered(_), Failed(_), Deferred(_), Delivered(_)]),
+        "{:?}",
+        client.reports
+    );
+}
+
+#[test]
+fn many_recipients_in_bounded_flights() {
+    let names: Vec<String> = (0..500).map(|n| format!("user{n}@b.example")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let (client, server) = together(relay(), common::relay(), vec![message(&names, "text\r\n")], 1000);
+    assert!(client.reports[0].iter().all(|outcome| matches!(outcome, Outcome::Delivered(_))));
+    assert_eq!(server.committed.len(), 1);
+}
