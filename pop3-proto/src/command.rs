@@ -325,10 +325,7 @@ mod tests {
     #[test]
     fn apop_wants_a_digest() {
         let digest = *b"\xc4\xc9\x33\x4b\xac\x56\x0e\xcc\x97\x9e\x58\x00\x1b\x3e\x22\xfb";
-        assert_eq!(
-            parse(b"APOP mrose c4c9334bac560ecc979e58001b3e22fb"),
-            Ok(Command::Apop { name: b"mrose", digest })
-        );
+        assert_eq!(parse(b"APOP mrose c4c9334bac560ecc979e58001b3e22fb"), Ok(Command::Apop { name: b"mrose", digest }));
         assert_eq!(parse(b"APOP mrose c4c9334bac560ecc979e58001b3e22f").unwrap_err().kind, Form);
         assert_eq!(parse(b"APOP mrose c4c9334bac560ecc979e58001b3e22fb0").unwrap_err().kind, Form);
         assert_eq!(parse(b"APOP mrose").unwrap_err().kind, Missing);

@@ -125,6 +125,12 @@ impl Maildrop {
         self.messages.is_empty()
     }
 
+    /// The UID of the last message.
+    #[must_use]
+    pub fn last_uid(&self) -> Option<Uid> {
+        self.messages.last().map(Message::uid)
+    }
+
     /// Messages not marked deleted, and their octets: what STAT tells.
     #[must_use]
     pub fn stat(&self) -> (u32, u64) {
