@@ -1,1 +1,28 @@
-//! Under construction in this commit; see ARCHITECTURE.md.
+//! POP3 as state machines without I/O: server and client.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`server`] | the server's session: [`Server`] |
+//! | [`config`] | what an embedder decides: [`Config`], [`Limits`] |
+//! | [`request`], [`event`] | what a server asks, and what it tells |
+//! | [`command`], [`reply`], [`capability`] | the wire: commands in place, status lines, CAPA |
+//! | [`maildrop`] | the snapshot of a session and its marks |
+//! | [`stuff`], [`top`] | multi-line responses by slices, and where TOP stops |
+//! | [`text`] | what the server says to people, in four languages |
+
+pub mod capability;
+pub mod command;
+pub mod config;
+pub mod event;
+pub mod maildrop;
+pub mod reply;
+pub mod request;
+pub mod server;
+pub mod stuff;
+pub mod text;
+pub mod top;
+
+pub use config::{Config, Limits};
+pub use event::Event;
+pub use request::{Answered, Request};
+pub use server::Server;
