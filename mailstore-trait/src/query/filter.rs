@@ -336,7 +336,6 @@ impl Filter {
     /// Whether a message is wanted, as far as that can be told when some tests have no answer yet.
     ///
     /// `answer` is asked for each test in the order of [`tests`](Filter::tests); `stack` is room to work in.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the search that uses it follows"))]
     pub(super) fn decide(
         &self,
         stack: &mut Vec<Option<bool>>,

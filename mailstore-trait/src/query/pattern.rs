@@ -48,7 +48,7 @@ impl Pattern {
         self.is_in_folded(&folded)
     }
 
-    fn is_in_folded(&self, folded: &[u8]) -> bool {
+    pub(super) fn is_in_folded(&self, folded: &[u8]) -> bool {
         self.finder.find(folded).is_some()
     }
 
