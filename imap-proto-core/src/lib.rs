@@ -8,6 +8,7 @@ pub mod event;
 pub mod frame;
 pub mod request;
 pub mod response;
+pub mod structure;
 pub mod utf7;
 pub mod view;
 
