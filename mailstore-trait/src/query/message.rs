@@ -102,7 +102,7 @@ impl MessageSearch {
     fn read(&mut self, search: &Search, skeleton: SkeletonRef<'_>) {
         for (answer, test) in self.answers.iter_mut().zip(search.filter().tests()) {
             if answer.is_none() {
-                *answer = super::row::skeleton_answer(test, search.now(), skeleton);
+                *answer = super::row::skeleton_answer(test, search.now(), skeleton, &mut self.haystack);
             }
         }
         let segments = segments(skeleton);

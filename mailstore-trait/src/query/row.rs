@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::filter::{DateOf, HeaderName, Need, Test};
 use super::pattern::Pattern;
 use super::sent::sent_date;
+use super::text::Haystack;
 use crate::date::{DateTime, Timestamp};
 use crate::item::{ItemPage, ItemRow};
 use crate::mime::{Address, Addresses, Envelope, SkeletonRef, decode};
@@ -43,14 +44,19 @@ fn stored_date(date: DateOf, row: &ItemRow) -> Option<DateTime> {
     }
 }
 
-/// What a skeleton says: envelope fields and the date it was sent.
-pub(super) fn skeleton_answer(test: &Test, now: Timestamp, skeleton: SkeletonRef<'_>) -> Option<bool> {
+/// What a skeleton says: envelope fields and the date it was sent. `haystack` is room to work in.
+pub(super) fn skeleton_answer(
+    test: &Test,
+    now: Timestamp,
+    skeleton: SkeletonRef<'_>,
+    haystack: &mut Haystack,
+) -> Option<bool> {
     if test.need() != Need::Skeleton {
         return None;
     }
     let envelope = skeleton.root().envelope()?;
     match test {
-        Test::Header(name, pattern) => Some(field_contains(&envelope, name, pattern)),
+        Test::Header(name, pattern) => Some(field_contains(&envelope, name, pattern, haystack)),
         Test::Day(_, days) => Some(sent(&envelope).is_some_and(|date| days.contains(date.local_day()))),
         Test::Younger(_, seconds) => {
             let earliest = now.seconds().saturating_sub(i64::try_from(*seconds).unwrap_or(i64::MAX));
@@ -65,25 +71,25 @@ fn sent(envelope: &Envelope<'_>) -> Option<DateTime> {
 }
 
 /// Whether an envelope field contains the text, RFC 9051 §6.4.4: the envelope structure's field, encoded words decoded.
-fn field_contains(envelope: &Envelope<'_>, name: &HeaderName, pattern: &Pattern) -> bool {
-    let unstructured = |value: Option<&[u8]>| value.is_some_and(|value| pattern.is_in(&decode(value)));
+fn field_contains(envelope: &Envelope<'_>, name: &HeaderName, pattern: &Pattern, haystack: &mut Haystack) -> bool {
+    let mut unstructured = |value: Option<&[u8]>| value.is_some_and(|value| haystack.holds(&decode(value), pattern));
     match name.as_bytes() {
         b"subject" => unstructured(envelope.subject),
         b"date" => unstructured(envelope.date),
         b"message-id" => unstructured(envelope.message_id),
         b"in-reply-to" => unstructured(envelope.in_reply_to),
-        b"from" => list_contains(envelope.from, pattern),
-        b"sender" => list_contains(envelope.sender, pattern),
-        b"reply-to" => list_contains(envelope.reply_to, pattern),
-        b"to" => list_contains(envelope.to, pattern),
-        b"cc" => list_contains(envelope.cc, pattern),
-        b"bcc" => list_contains(envelope.bcc, pattern),
+        b"from" => list_contains(envelope.from, pattern, haystack),
+        b"sender" => list_contains(envelope.sender, pattern, haystack),
+        b"reply-to" => list_contains(envelope.reply_to, pattern, haystack),
+        b"to" => list_contains(envelope.to, pattern, haystack),
+        b"cc" => list_contains(envelope.cc, pattern, haystack),
+        b"bcc" => list_contains(envelope.bcc, pattern, haystack),
         _ => false,
     }
 }
 
 /// Whether the list, written as a header writes it, contains the text.
-fn list_contains(list: Addresses<'_>, pattern: &Pattern) -> bool {
+fn list_contains(list: Addresses<'_>, pattern: &Pattern, haystack: &mut Haystack) -> bool {
     if list.is_empty() {
         return false;
     }
@@ -112,5 +118,5 @@ fn list_contains(list: Addresses<'_>, pattern: &Pattern) -> bool {
             }
         }
     }
-    pattern.is_in(&text)
+    haystack.holds(&text, pattern)
 }

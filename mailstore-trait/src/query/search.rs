@@ -49,6 +49,7 @@ mod step {
     use crate::mime::SkeletonRef;
     use crate::query::message::MessageSearch;
     use crate::query::row::{row_answer, skeleton_answer};
+    use crate::query::text::Haystack;
     use crate::store::MailStore;
     use crate::uid_set::UidSet;
 
@@ -233,13 +234,13 @@ mod step {
         async fn look(&mut self, page: &ItemPage, known: Need) -> Result<Looked, ReadError> {
             let (search, need) = (self.search, self.search.filter().need());
             let mut looked = Looked { open: UidSet::new(), stopped: None };
-            let mut stack = Vec::new();
+            let (mut stack, mut haystack) = (Vec::new(), Haystack::default());
             for row in page.rows() {
                 let skeleton = page.skeleton(row).and_then(|octets| SkeletonRef::from_bytes(octets).ok());
                 let now = search.now();
-                let answer = |test: &_| {
+                let mut answer = |test: &_| {
                     let answer = row_answer(test, page, row, known, now);
-                    answer.or_else(|| skeleton_answer(test, now, skeleton?))
+                    answer.or_else(|| skeleton_answer(test, now, skeleton?, &mut haystack))
                 };
                 match search.filter().decide(&mut stack, |_, test| answer(test)) {
                     Some(true) => self.matched.insert(row.uid),

@@ -14,6 +14,13 @@ pub(super) struct Haystack {
 }
 
 impl Haystack {
+    /// Whether this text, whole, contains the pattern.
+    pub(super) fn holds(&mut self, text: &str, pattern: &Pattern) -> bool {
+        self.clear();
+        self.push(text);
+        self.contains(pattern)
+    }
+
     /// Begins another text: no match reaches from one to the next.
     pub(super) fn clear(&mut self) {
         self.folded.clear();
