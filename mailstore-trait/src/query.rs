@@ -7,13 +7,18 @@
 //! | [`Search`], `search_step` | a question, and one bounded step towards its answer (feature `async`) |
 
 mod filter;
+#[cfg(feature = "async")]
 mod message;
 mod pattern;
+#[cfg(feature = "async")]
 mod row;
 mod search;
+#[cfg(feature = "async")]
 mod sent;
+#[cfg(feature = "async")]
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "async")]
 mod text;
 
 pub use filter::{Builder, Combine, DateOf, Days, Filter, FilterError, HeaderName, Limits as FilterLimits, Need, Test};

@@ -1,25 +1,27 @@
 //! A question about messages, and one bounded step towards its answer.
 
-use super::filter::{Filter, Need};
+use std::sync::Arc;
+
+use super::filter::Filter;
 use crate::date::Timestamp;
 
 /// What is looked for, and since when ages count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Search {
-    filter: Filter,
+    filter: Arc<Filter>,
     now: Timestamp,
 }
 
 impl Search {
     /// Looks for what `filter` wants; ages (RFC 5032) are counted back from `now` through all steps.
     #[must_use]
-    pub fn new(filter: Filter, now: Timestamp) -> Search {
-        Search { filter, now }
+    pub fn new(filter: impl Into<Arc<Filter>>, now: Timestamp) -> Search {
+        Search { filter: filter.into(), now }
     }
 
     /// What is wanted.
     #[must_use]
-    pub fn filter(&self) -> &Filter {
+    pub fn filter(&self) -> &Arc<Filter> {
         &self.filter
     }
 
@@ -27,11 +29,6 @@ impl Search {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.now
-    }
-
-    /// Whether some test is answered by a row without skeleton: then rows are asked for before skeletons are.
-    fn has_cheap_test(&self) -> bool {
-        self.filter.tests().any(|test| test.need() <= Need::Dates)
     }
 }
 
@@ -42,11 +39,12 @@ pub use step::{Budget, Cursor, Step, search_step};
 mod step {
     use bytes::Bytes;
 
-    use super::{Need, Search};
+    use super::Search;
     use crate::error::ReadError;
     use crate::id::{AccountId, EmailId, FolderId, ModSeq, Uid};
     use crate::item::{ItemPage, ItemRow, ItemsOptions, Projection};
     use crate::mime::SkeletonRef;
+    use crate::query::filter::Need;
     use crate::query::message::MessageSearch;
     use crate::query::row::{row_answer, skeleton_answer};
     use crate::query::text::Haystack;
@@ -185,7 +183,8 @@ mod step {
         /// Looks at rows until all are answered or the budget is used up.
         async fn rows(&mut self, mut scope: UidSet) -> Result<Option<Cursor>, ReadError> {
             let need = self.search.filter().need();
-            let cheap = need <= Need::Dates || self.search.has_cheap_test();
+            // Where some test is answered by a row, rows are asked for before skeletons are.
+            let cheap = self.search.filter().tests().any(|test| test.need() <= Need::Dates);
             let per_page = if need <= Need::Dates { ROWS } else { DEAR_ROWS };
             while let Some(start) = first(&scope) {
                 if self.left.rows == 0 || self.left.octets == 0 {
