@@ -4,9 +4,25 @@
 //! |---|---|
 //! | [`Filter`], [`Test`], [`Builder`] | which messages are wanted, as a flat tree within limits |
 //! | [`Pattern`] | a text to look for, and the collation texts are compared by |
+//! | [`Search`], `search_step` | a question, and one bounded step towards its answer (feature `async`) |
 
 mod filter;
+#[cfg(feature = "async")]
+mod message;
 mod pattern;
+#[cfg(feature = "async")]
+mod row;
+mod search;
+#[cfg(feature = "async")]
+mod sent;
+#[cfg(feature = "async")]
+#[cfg(test)]
+mod tests;
+#[cfg(feature = "async")]
+mod text;
 
 pub use filter::{Builder, Combine, DateOf, Days, Filter, FilterError, HeaderName, Limits as FilterLimits, Need, Test};
 pub use pattern::Pattern;
+pub use search::Search;
+#[cfg(feature = "async")]
+pub use search::{Budget, Cursor, Step, search_step};

@@ -32,7 +32,7 @@ pub fn decode_prefix(label: &[u8], octets: &[u8]) -> String {
 }
 
 /// The encoding of a label; `None` where the octets have to be looked at.
-fn encoding(label: &[u8]) -> Option<&'static Encoding> {
+pub(crate) fn encoding(label: &[u8]) -> Option<&'static Encoding> {
     let label = label.trim_ascii();
     // RFC 2231 §5: a language may follow the label.
     let label = label.split(|&octet| octet == b'*').next().unwrap_or_default();

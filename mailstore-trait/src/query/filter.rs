@@ -333,10 +333,10 @@ impl Filter {
         stack.pop().unwrap_or_default()
     }
 
+    #[cfg(any(feature = "async", test))]
     /// Whether a message is wanted, as far as that can be told when some tests have no answer yet.
     ///
     /// `answer` is asked for each test in the order of [`tests`](Filter::tests); `stack` is room to work in.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the search that uses it follows"))]
     pub(super) fn decide(
         &self,
         stack: &mut Vec<Option<bool>>,
@@ -379,6 +379,7 @@ fn operands<T>(stack: &mut Vec<T>, n: usize) -> impl Iterator<Item = T> + '_ {
     stack.drain(from..)
 }
 
+#[cfg(any(feature = "async", test))]
 /// Kleene's three values: an unknown operand matters only when the known ones leave the question open.
 fn and(a: Option<bool>, b: Option<bool>) -> Option<bool> {
     match (a, b) {
@@ -388,6 +389,7 @@ fn and(a: Option<bool>, b: Option<bool>) -> Option<bool> {
     }
 }
 
+#[cfg(any(feature = "async", test))]
 fn or(a: Option<bool>, b: Option<bool>) -> Option<bool> {
     match (a, b) {
         (Some(true), _) | (_, Some(true)) => Some(true),

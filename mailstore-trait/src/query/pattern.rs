@@ -48,7 +48,7 @@ impl Pattern {
         self.is_in_folded(&folded)
     }
 
-    fn is_in_folded(&self, folded: &[u8]) -> bool {
+    pub(super) fn is_in_folded(&self, folded: &[u8]) -> bool {
         self.finder.find(folded).is_some()
     }
 
@@ -147,9 +147,11 @@ impl fmt::Debug for Fold {
 
 fn push_fold(char: char, out: &mut Vec<u8>) {
     let mut utf8 = [0; 4];
-    for upper in char.to_uppercase() {
+    // Lower case first: U+1E9E, a capital without a smaller form of its own, is otherwise not the letter it stands for.
+    for upper in char.to_lowercase().flat_map(char::to_uppercase) {
         unicode_normalization::char::decompose_compatible(upper, |part| {
-            for lower in part.to_lowercase() {
+            // A decomposed part may have a case again: U+037A holds a combining iota, whose upper case is a letter.
+            for lower in part.to_lowercase().flat_map(char::to_uppercase).flat_map(char::to_lowercase) {
                 out.extend_from_slice(lower.encode_utf8(&mut utf8).as_bytes());
             }
         });
@@ -192,6 +194,23 @@ mod tests {
             ("ǅ", "ǆ"),
         ] {
             assert_eq!(fold(a), fold(b), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn every_character_folds_alike_in_all_cases() {
+        let mut memory = Fold::default();
+        let mut fold = |text: &str| {
+            let mut out = Vec::new();
+            memory.fold(text, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        // Ideographs, syllables and what lies unassigned beyond have no case.
+        for char in ('\0'..'\u{20000}').filter(|char| !('\u{3400}'..'\u{f900}').contains(char)) {
+            let once = fold(&char.to_string());
+            assert_eq!(fold(&once), once, "U+{:04X}", u32::from(char));
+            assert_eq!(fold(&char.to_uppercase().to_string()), once, "upper case of U+{:04X}", u32::from(char));
+            assert_eq!(fold(&char.to_lowercase().to_string()), once, "lower case of U+{:04X}", u32::from(char));
         }
     }
 

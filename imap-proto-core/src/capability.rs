@@ -1,0 +1,153 @@
+//! What a server offers: one table, from which CAPABILITY and the greeting are computed (RFC 9051 §6.1.1, §7.2.2).
+//!
+//! A capability is offered when it is whole, when the session's state and the store allow it, and when the embedder has
+//! not switched it off. Clients are told again after STARTTLS and after login, because some never ask.
+
+use bytes::{BufMut, BytesMut};
+use mailstore_trait::sasl::Context;
+
+use crate::command::Name;
+use crate::config::Config;
+
+/// What decides whether a capability is offered now.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts<'a> {
+    pub(crate) config: &'a Config,
+    /// The connection, as SASL sees it.
+    pub(crate) connection: &'a Context,
+    pub(crate) logged_in: bool,
+    /// The largest message the store takes, once that is known.
+    pub(crate) max_message: Option<u64>,
+}
+
+impl Facts<'_> {
+    fn can_login(&self) -> bool {
+        self.connection.tls || self.config.allow_cleartext
+    }
+
+    fn can_start_tls(&self) -> bool {
+        self.config.starttls && !self.connection.tls
+    }
+}
+
+/// One row of the table.
+struct Row {
+    name: &'static str,
+    /// Whether it is offered.
+    when: fn(&Facts<'_>) -> bool,
+}
+
+const ALWAYS: fn(&Facts<'_>) -> bool = |_| true;
+const BEFORE_LOGIN: fn(&Facts<'_>) -> bool = |facts| !facts.logged_in;
+const AFTER_LOGIN: fn(&Facts<'_>) -> bool = |facts| facts.logged_in;
+
+/// Every capability but `AUTH=` and `APPENDLIMIT=`, which have values.
+const TABLE: &[Row] = &[
+    Row { name: "IMAP4rev1", when: ALWAYS },     // RFC 3501 §6.1.1
+    Row { name: "LITERAL+", when: ALWAYS },      // RFC 7888 §3
+    Row { name: "SASL-IR", when: BEFORE_LOGIN }, // RFC 4959 §3
+    Row { name: "STARTTLS", when: |facts| !facts.logged_in && facts.can_start_tls() }, // RFC 9051 §6.2.1
+    Row { name: "LOGINDISABLED", when: |facts| !facts.logged_in && !facts.can_login() }, // RFC 9051 §6.2.3
+    Row { name: "ID", when: ALWAYS },            // RFC 2971 §3
+    Row { name: "ENABLE", when: ALWAYS },        // RFC 5161 §3
+    Row { name: "IDLE", when: AFTER_LOGIN },     // RFC 2177 §3
+    Row { name: "NAMESPACE", when: AFTER_LOGIN }, // RFC 2342 §5
+    Row { name: "CHILDREN", when: AFTER_LOGIN }, // RFC 3348 §3
+    Row { name: "UNSELECT", when: AFTER_LOGIN }, // RFC 3691 §2
+    Row { name: "UIDPLUS", when: AFTER_LOGIN },  // RFC 4315 §2
+    Row { name: "MOVE", when: AFTER_LOGIN },     // RFC 6851 §3
+    Row { name: "ESEARCH", when: AFTER_LOGIN },  // RFC 4731 §3
+    Row { name: "WITHIN", when: AFTER_LOGIN },   // RFC 5032 §2
+    Row { name: "LIST-EXTENDED", when: AFTER_LOGIN }, // RFC 5258 §3
+    Row { name: "LIST-STATUS", when: AFTER_LOGIN }, // RFC 5819 §2
+    Row { name: "SPECIAL-USE", when: AFTER_LOGIN }, // RFC 6154 §2
+    Row { name: "CREATE-SPECIAL-USE", when: AFTER_LOGIN }, // RFC 6154 §3
+    Row { name: "STATUS=SIZE", when: AFTER_LOGIN }, // RFC 8438 §2
+];
+
+/// The capability a command belongs to; switching it off makes the command unknown.
+pub(crate) fn of_command(name: Name) -> Option<&'static str> {
+    Some(match name {
+        Name::Enable => "ENABLE",
+        Name::Id => "ID",
+        Name::Idle => "IDLE",
+        Name::Move | Name::UidMove => "MOVE",
+        Name::Namespace => "NAMESPACE",
+        Name::StartTls => "STARTTLS",
+        Name::UidExpunge => "UIDPLUS",
+        Name::Unselect => "UNSELECT",
+        _ => return None,
+    })
+}
+
+/// Appends the capabilities, parted by spaces.
+pub(crate) fn write(facts: &Facts<'_>, out: &mut BytesMut) {
+    let mut first = true;
+    let mut word = |parts: [&[u8]; 2]| {
+        if !first {
+            out.put_u8(b' ');
+        }
+        first = false;
+        parts.iter().for_each(|part| out.put_slice(part));
+    };
+    for row in TABLE {
+        if (row.when)(facts) && !facts.config.disabled.contains(row.name) {
+            word([row.name.as_bytes(), b""]);
+        }
+    }
+    if !facts.logged_in && !facts.config.disabled.contains("AUTH") {
+        for mechanism in &facts.config.mechanisms {
+            if facts.connection.permits(*mechanism).is_ok() {
+                word([b"AUTH=", mechanism.name().as_bytes()]);
+            }
+        }
+    }
+    // RFC 7889 §2: with a value the same limit holds for every mailbox.
+    if let Some(limit) = facts.max_message.filter(|_| !facts.config.disabled.contains("APPENDLIMIT")) {
+        word([b"APPENDLIMIT=", limit.to_string().as_bytes()]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mailstore_trait::session::LayerInfo;
+
+    use super::*;
+
+    fn capabilities(config: &Config, connection: &Context, logged_in: bool) -> String {
+        let mut out = BytesMut::new();
+        let facts = Facts { config, connection, logged_in, max_message: logged_in.then_some(1000) };
+        write(&facts, &mut out);
+        String::from_utf8(out.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn cleartext_offers_no_password_mechanism() {
+        let config = Config { starttls: true, ..Config::default() };
+        assert_eq!(
+            capabilities(&config, &Context::cleartext(), false),
+            "IMAP4rev1 LITERAL+ SASL-IR STARTTLS LOGINDISABLED ID ENABLE AUTH=SCRAM-SHA-256"
+        );
+    }
+
+    #[test]
+    fn tls_offers_what_it_carries() {
+        let config = Config { starttls: true, ..Config::default() };
+        let mut layer = LayerInfo::new();
+        layer.exporter = Some([1; 32]);
+        let offered = capabilities(&config, &Context::over_tls(&layer), false);
+        assert!(offered.contains("AUTH=SCRAM-SHA-256-PLUS") && offered.contains("AUTH=PLAIN"));
+        assert!(!offered.contains("STARTTLS") && !offered.contains("LOGINDISABLED"));
+    }
+
+    #[test]
+    fn capabilities_can_be_switched_off() {
+        let mut config = Config::default();
+        let connection = Context::cleartext();
+        assert!(capabilities(&config, &connection, true).contains(" IDLE NAMESPACE "));
+        assert!(capabilities(&config, &connection, true).ends_with(" APPENDLIMIT=1000"));
+        config.disabled = ["IDLE", "APPENDLIMIT"].map(String::from).into();
+        let offered = capabilities(&config, &connection, true);
+        assert!(!offered.contains("IDLE") && !offered.contains("APPENDLIMIT") && !offered.contains("AUTH="));
+    }
+}

@@ -1,0 +1,284 @@
+//! Responses, written straight into the output buffer (RFC 9051 §7, RFC 5530).
+
+use bytes::{BufMut, BytesMut};
+use mailstore_trait::flags::{Keyword, SystemFlags};
+use mailstore_trait::id::SeqNum;
+use mailstore_trait::uid_set::UidSet;
+
+use crate::command::is_astring;
+use crate::request::{LoginFailure, Refusal};
+use crate::utf7;
+
+/// Appends a number in decimal digits.
+pub fn number(value: u64, out: &mut BytesMut) {
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    let mut rest = value;
+    loop {
+        at -= 1;
+        if let (Some(digit), Ok(value)) = (digits.get_mut(at), u8::try_from(rest % 10)) {
+            *digit = b'0' + value;
+        }
+        rest /= 10;
+        if rest == 0 || at == 0 {
+            break;
+        }
+    }
+    out.put_slice(digits.get(at..).unwrap_or_default());
+}
+
+/// `* 5 EXISTS`
+pub fn count(value: u64, what: &str, out: &mut BytesMut) {
+    out.put_slice(b"* ");
+    number(value, out);
+    out.put_u8(b' ');
+    out.put_slice(what.as_bytes());
+    out.put_slice(b"\r\n");
+}
+
+/// `* 5 FETCH (`
+pub fn fetch_head(seq: SeqNum, out: &mut BytesMut) {
+    out.put_slice(b"* ");
+    number(u64::from(seq.value()), out);
+    out.put_slice(b" FETCH (");
+}
+
+/// `(\Seen $Forwarded)`
+pub fn flags<'k>(system: SystemFlags, keywords: impl Iterator<Item = &'k Keyword>, recent: bool, out: &mut BytesMut) {
+    out.put_u8(b'(');
+    let mut first = true;
+    let mut word = |word: &str| {
+        if !first {
+            out.put_u8(b' ');
+        }
+        first = false;
+        out.put_slice(word.as_bytes());
+    };
+    for (flag, name) in SystemFlags::NAMES {
+        if system.contains(flag) {
+            word(name);
+        }
+    }
+    if recent {
+        word("\\Recent");
+    }
+    keywords.for_each(|keyword| word(keyword.as_str()));
+    out.put_u8(b')');
+}
+
+/// A sequence set: `1:3,7`; nothing for the empty set, which has no form.
+pub fn set(set: &UidSet, out: &mut BytesMut) {
+    for (at, range) in set.ranges().enumerate() {
+        if at > 0 {
+            out.put_u8(b',');
+        }
+        number(u64::from(range.start().value()), out);
+        if range.start() != range.end() {
+            out.put_u8(b':');
+            number(u64::from(range.end().value()), out);
+        }
+    }
+}
+
+/// A mailbox name in modified UTF-7, as an atom where it is one.
+pub fn mailbox(name: &str, out: &mut BytesMut) {
+    if is_astring(name.as_bytes()) && utf7::is_plain(name) && !name.eq_ignore_ascii_case("NIL") {
+        out.put_slice(name.as_bytes());
+        return;
+    }
+    let mut encoded = BytesMut::with_capacity(name.len());
+    utf7::encode(name, &mut encoded);
+    string(&encoded, out);
+}
+
+/// A string: quoted where it may be, else a literal.
+///
+/// RFC 9051 §9, CHAR8: a literal can't hold NUL, so NULs are left out.
+pub fn string(octets: &[u8], out: &mut BytesMut) {
+    if octets.iter().any(|&octet| matches!(octet, 0 | b'\r' | b'\n' | 0x80..)) {
+        let nuls = octets.iter().filter(|&&octet| octet == 0).count();
+        out.put_u8(b'{');
+        number((octets.len() - nuls) as u64, out);
+        out.put_slice(b"}\r\n");
+        octets.split(|&octet| octet == 0).for_each(|piece| out.put_slice(piece));
+        return;
+    }
+    out.put_u8(b'"');
+    for &octet in octets {
+        if matches!(octet, b'"' | b'\\') {
+            out.put_u8(b'\\');
+        }
+        out.put_u8(octet);
+    }
+    out.put_u8(b'"');
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It was done.
+    Ok,
+    /// It was not.
+    No,
+    /// It could not be understood, or not here.
+    Bad,
+}
+
+impl Status {
+    /// The word on the wire.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Status::Ok => "OK",
+            Status::No => "NO",
+            Status::Bad => "BAD",
+        }
+    }
+}
+
+/// A tagged response: status, code and text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// How it ended.
+    pub status: Status,
+    /// The response code without brackets; empty for none.
+    pub code: BytesMut,
+    /// Words for people.
+    pub text: &'static str,
+}
+
+impl Reply {
+    /// A reply without a code.
+    #[must_use]
+    pub fn new(status: Status, text: &'static str) -> Reply {
+        Reply { status, code: BytesMut::new(), text }
+    }
+
+    /// OK.
+    #[must_use]
+    pub fn ok(text: &'static str) -> Reply {
+        Reply::new(Status::Ok, text)
+    }
+
+    /// NO with a code.
+    #[must_use]
+    pub fn no(code: &str, text: &'static str) -> Reply {
+        Reply { status: Status::No, code: code.as_bytes().into(), text }
+    }
+
+    /// BAD.
+    #[must_use]
+    pub fn bad(text: &'static str) -> Reply {
+        Reply::new(Status::Bad, text)
+    }
+
+    /// The same with a code.
+    #[must_use]
+    pub fn with_code(self, code: impl FnOnce(&mut BytesMut)) -> Reply {
+        let mut reply = self;
+        code(&mut reply.code);
+        reply
+    }
+
+    /// Appends it behind a tag or `*`.
+    pub fn write(&self, tag: &[u8], out: &mut BytesMut) {
+        out.put_slice(tag);
+        out.put_u8(b' ');
+        out.put_slice(self.status.word().as_bytes());
+        out.put_u8(b' ');
+        if !self.code.is_empty() {
+            out.put_u8(b'[');
+            out.put_slice(&self.code);
+            out.put_slice(b"] ");
+        }
+        out.put_slice(self.text.as_bytes());
+        out.put_slice(b"\r\n");
+    }
+}
+
+impl From<Refusal> for Reply {
+    /// RFC 5530 §3, RFC 9051 §7.1: the code that tells a client what to do about it.
+    fn from(refusal: Refusal) -> Reply {
+        let (code, text) = match refusal {
+            Refusal::NotFound => ("NONEXISTENT", "No such mailbox"),
+            Refusal::Exists => ("ALREADYEXISTS", "The mailbox exists already"),
+            Refusal::RoleTaken => ("USEATTR", "Another mailbox has this use"),
+            Refusal::Inbox => ("CANNOT", "Not possible with INBOX"),
+            Refusal::HasChildren => ("HASCHILDREN", "The mailbox has children"),
+            Refusal::NotSelectable => ("CANNOT", "The mailbox holds no messages"),
+            Refusal::Cycle => ("CANNOT", "A mailbox can't lie in itself"),
+            Refusal::IllegalName => ("CANNOT", "Illegal mailbox name"),
+            Refusal::Conflict => ("INUSE", "Changed meanwhile, try again"),
+            Refusal::OverQuota => ("OVERQUOTA", "Over quota"),
+            Refusal::TooLarge => ("TOOBIG", "Too large"),
+            Refusal::Limit => ("LIMIT", "A limit is reached"),
+            Refusal::Denied => ("NOPERM", "Permission denied"),
+            Refusal::ReadOnly => ("NOPERM", "The store is read-only"),
+            Refusal::Busy => ("INUSE", "Busy, try again"),
+            Refusal::Corrupt => ("CORRUPTION", "Stored data is damaged"),
+            Refusal::Unknown => ("SERVERBUG", "Whether it was done is not known"),
+            Refusal::Gap | Refusal::Unavailable => ("UNAVAILABLE", "Try again later"),
+        };
+        Reply::no(code, text)
+    }
+}
+
+impl From<LoginFailure> for Reply {
+    /// RFC 5530 §3.
+    fn from(failure: LoginFailure) -> Reply {
+        let (code, text) = match failure {
+            LoginFailure::Credentials => ("AUTHENTICATIONFAILED", "Authentication failed"),
+            LoginFailure::Authorization => ("AUTHORIZATIONFAILED", "Not allowed to act as this user"),
+            LoginFailure::Expired => ("EXPIRED", "The password or token is too old"),
+            LoginFailure::Mechanism => ("CANNOT", "Not possible on this connection"),
+            LoginFailure::Unavailable => ("UNAVAILABLE", "Try again later"),
+        };
+        Reply::no(code, text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mailstore_trait::id::Uid;
+
+    use super::*;
+
+    fn written(write: impl FnOnce(&mut BytesMut)) -> String {
+        let mut out = BytesMut::new();
+        write(&mut out);
+        String::from_utf8(out.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn numbers_have_all_their_digits() {
+        for value in [0, 1, 9, 10, 99, 100, u64::MAX] {
+            assert_eq!(written(|out| number(value, out)), value.to_string());
+        }
+    }
+
+    #[test]
+    fn sets_are_written_as_ranges() {
+        let uids: UidSet = [1, 2, 3, 7, 9, 10].into_iter().filter_map(Uid::new).collect();
+        assert_eq!(written(|out| set(&uids, out)), "1:3,7,9:10");
+    }
+
+    #[test]
+    fn names_and_strings_take_the_form_they_need() {
+        assert_eq!(written(|out| mailbox("INBOX", out)), "INBOX");
+        assert_eq!(written(|out| mailbox("Sent Mail", out)), "\"Sent Mail\"");
+        assert_eq!(written(|out| mailbox("a&b", out)), "\"a&-b\"");
+        assert_eq!(written(|out| mailbox("nil", out)), "\"nil\"");
+        assert_eq!(written(|out| mailbox("Entw\u{fc}rfe", out)), "\"Entw&APw-rfe\"");
+        assert_eq!(written(|out| string(b"a\"b\\", out)), "\"a\\\"b\\\\\"");
+        assert_eq!(written(|out| string(b"a\0\r\n", out)), "{3}\r\na\r\n");
+    }
+
+    #[test]
+    fn replies_have_codes() {
+        assert_eq!(written(|out| Reply::ok("done").write(b"a", out)), "a OK done\r\n");
+        assert_eq!(
+            written(|out| Reply::from(Refusal::NotFound).write(b"a", out)),
+            "a NO [NONEXISTENT] No such mailbox\r\n"
+        );
+    }
+}

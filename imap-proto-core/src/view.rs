@@ -1,0 +1,355 @@
+//! A session's view of its selected mailbox: which message has which number, and what the client does not know yet
+//! (RFC 9051 §2.3.1.2, §5.5, §7.5.1; RFC 2180).
+//!
+//! The view belongs to the session. Other sessions, other protocols and other machines only ever add change records to
+//! the store; the session reads them when it may tell them, and only then do numbers move. So whatever the client asks
+//! for by number, it gets the message it means.
+//!
+//! ```text
+//!   store ── changes since `at` ──▶ absorb ──▶ gone, added, changed ──▶ tell ──▶ EXPUNGE, EXISTS, RECENT, FETCH
+//!                                              (held while numbers are in use)
+//! ```
+//!
+//! Memory: the UID map (at most 8 octets a message, shared with other sessions until it differs) and what is not yet
+//! told. Flags are not kept: they are told from the records.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, BytesMut};
+use mailstore_trait::change::{ChangeKind, ChangePage};
+use mailstore_trait::flags::FlagSet;
+use mailstore_trait::folder::FolderView;
+use mailstore_trait::id::{FolderId, ModSeq, SeqNum, Uid, UidValidity};
+use mailstore_trait::uid_set::{UidMap, UidSet};
+
+use crate::response;
+
+/// More flag changes than this at once are not gathered: the messages are looked at again instead.
+const MAX_CHANGED: usize = 4096;
+
+/// The selected mailbox as the client knows it.
+#[derive(Debug)]
+pub struct View {
+    folder: FolderId,
+    uid_validity: UidValidity,
+    read_only: bool,
+    /// What the client was told, removed messages it was not told of included: numbers count in here.
+    uids: Arc<UidMap>,
+    recent: UidSet,
+    /// Changes up to here are in this view.
+    at: ModSeq,
+    /// Removed, but the client was not told.
+    gone: UidSet,
+    /// Added, but the client was not told.
+    added: UidSet,
+    changed: Vec<(Uid, FlagSet)>,
+    /// Changes of our own that were told, or need not be, with their numbers: their records are passed over.
+    own: Vec<(Uid, ModSeq)>,
+    /// How far our own commits have come.
+    committed: ModSeq,
+    /// Pages since `at`, of which the last is not read yet.
+    gathering: Gathered,
+}
+
+#[derive(Debug, Default)]
+struct Gathered {
+    removed: UidSet,
+    added: UidSet,
+    changed: Vec<(Uid, ModSeq, FlagSet)>,
+    folder_gone: bool,
+}
+
+/// What a page of changes leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absorbed {
+    /// Ask for the next page, from this cursor.
+    More(ModSeq),
+    /// The view knows everything up to the page's end.
+    Done,
+    /// Too much changed to be gathered: look at the folder again ([`View::refresh`]).
+    Refresh,
+    /// The folder was deleted.
+    FolderGone,
+}
+
+/// How far telling may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct May {
+    /// Whether EXPUNGE may be told now.
+    pub expunge: bool,
+}
+
+impl View {
+    /// The view of a folder that was just opened.
+    #[must_use]
+    pub fn new(view: &FolderView, read_only: bool) -> View {
+        let mut recent = UidSet::new();
+        if let Some(from) = view.recent_from {
+            recent.insert_range(from..=Uid::MAX);
+        }
+        View {
+            folder: view.folder.id,
+            uid_validity: view.folder.uid_validity,
+            read_only,
+            recent: view.uids.intersection(&recent),
+            uids: Arc::clone(&view.uids),
+            at: view.at,
+            gone: UidSet::new(),
+            added: UidSet::new(),
+            changed: Vec::new(),
+            own: Vec::new(),
+            committed: view.at,
+            gathering: Gathered::default(),
+        }
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn folder(&self) -> FolderId {
+        self.folder
+    }
+
+    /// The generation of its UIDs.
+    #[must_use]
+    pub fn uid_validity(&self) -> UidValidity {
+        self.uid_validity
+    }
+
+    /// Whether it was opened with EXAMINE.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// Numbers and UIDs as the client knows them.
+    #[must_use]
+    pub fn uids(&self) -> &UidMap {
+        &self.uids
+    }
+
+    /// A message's number.
+    #[must_use]
+    pub fn seq(&self, uid: Uid) -> Option<SeqNum> {
+        self.uids.seq(uid)
+    }
+
+    /// Messages this session was the first to be told of (RFC 3501 §2.3.2).
+    #[must_use]
+    pub fn recent(&self) -> &UidSet {
+        &self.recent
+    }
+
+    /// The cursor: every change up to here is in this view.
+    #[must_use]
+    pub fn at(&self) -> ModSeq {
+        self.at
+    }
+
+    /// Those of these messages that are still there, as far as this view knows.
+    #[must_use]
+    pub fn present(&self, uids: &UidSet) -> UidSet {
+        if self.gone.is_empty() {
+            return uids.clone();
+        }
+        let mut present = UidMap::clone(&self.uids);
+        present.remove(&self.gone);
+        present.intersection(uids)
+    }
+
+    /// Whether some of these messages were removed and the client was not told.
+    #[must_use]
+    pub fn any_gone(&self, uids: &UidSet) -> bool {
+        !self.gone.is_empty() && !self.gone.intersection(uids).is_empty()
+    }
+
+    /// Notes what a commit of ours did to flags, so that it is not told twice.
+    ///
+    /// `rows` are messages and the numbers of their last changes after the commit, which the client was told or does
+    /// not want to be told; `upto` is the account's counter after it.
+    pub fn note_own_flags(&mut self, rows: impl Iterator<Item = (Uid, ModSeq)>, upto: ModSeq) {
+        let before = self.own.len();
+        self.own.extend(rows.filter(|&(_, change)| change > self.at));
+        let own = (self.own.len() - before) as u64;
+        // Numbers have no holes, so when the counter moved by as much as our own changes nobody else changed anything.
+        if before == 0 && self.at == self.committed && self.at.value() + own == upto.value() {
+            self.at = upto;
+            self.own.clear();
+        }
+        self.committed = self.committed.max(upto);
+    }
+
+    /// Notes messages that a commit of ours removed.
+    pub fn note_own_removal(&mut self, uids: &UidSet, upto: ModSeq) {
+        union(&mut self.gone, &self.uids.intersection(uids));
+        self.committed = self.committed.max(upto);
+    }
+
+    /// Notes a commit of ours that this view must learn from the store (an APPEND or COPY into the selected mailbox).
+    pub fn note_own_commit(&mut self, upto: ModSeq) {
+        self.committed = self.committed.max(upto);
+    }
+
+    /// Whether there is something to ask or to tell: our own commits, or a hint that the account is further.
+    #[must_use]
+    pub fn is_behind(&self, hint: Option<ModSeq>) -> bool {
+        self.committed > self.at || hint.is_some_and(|hint| hint > self.at)
+    }
+
+    /// Takes a page of changes. Nothing of it counts before the last page of a row is there.
+    pub fn absorb(&mut self, page: &ChangePage) -> Absorbed {
+        for record in &page.records {
+            if record.folder != self.folder {
+                continue;
+            }
+            let Some((_, uid)) = record.item else {
+                self.gathering.folder_gone |= record.kind.contains(ChangeKind::REMOVED);
+                continue;
+            };
+            if record.kind.contains(ChangeKind::REMOVED) {
+                self.gathering.removed.insert(uid);
+            } else if record.created > self.at && self.uids.seq(uid).is_none() {
+                self.gathering.added.insert(uid);
+            } else {
+                self.gathering.changed.push((uid, record.change, record.flags.clone()));
+            }
+        }
+        if self.gathering.folder_gone {
+            return Absorbed::FolderGone;
+        }
+        if self.gathering.changed.len() > MAX_CHANGED {
+            self.gathering = Gathered::default();
+            return Absorbed::Refresh;
+        }
+        if page.more {
+            return Absorbed::More(page.upto);
+        }
+        let gathered = std::mem::take(&mut self.gathering);
+        self.own.sort_unstable();
+        self.note_removed(&gathered.removed);
+        self.note_added(gathered.added.iter());
+        for (uid, change, flags) in gathered.changed {
+            self.note_changed(uid, change, flags);
+        }
+        self.at = self.at.max(page.upto);
+        self.own.clear();
+        Absorbed::Done
+    }
+
+    /// Forgets pages that were gathered: the row of questions broke off.
+    pub fn forget_gathered(&mut self) {
+        self.gathering = Gathered::default();
+    }
+
+    /// Compares with the folder opened anew, when changes can't be had one by one. Returns the messages whose flags may
+    /// have changed, and since when; pass their rows to [`View::refresh_flags`] and then call [`View::refreshed`].
+    pub fn refresh(&mut self, view: &FolderView) -> (UidSet, ModSeq) {
+        self.forget_gathered();
+        self.own.sort_unstable();
+        let now = view.uids.to_set();
+        let mut removed = UidMap::clone(&self.uids);
+        removed.remove(&now);
+        self.note_removed(&removed.to_set());
+        let last = self.uids.last();
+        self.note_added(view.uids.iter().filter(|uid| last.is_none_or(|last| *uid > last)));
+        let since = self.at;
+        (self.uids.intersection(&now), since)
+    }
+
+    /// Notes the flags of a message after [`View::refresh`].
+    pub fn refresh_flags(&mut self, uid: Uid, change: ModSeq, flags: FlagSet) {
+        self.note_changed(uid, change, flags);
+    }
+
+    /// The view now knows everything up to this change.
+    pub fn refreshed(&mut self, at: ModSeq) {
+        self.at = self.at.max(at);
+        self.own.clear();
+    }
+
+    fn note_removed(&mut self, uids: &UidSet) {
+        union(&mut self.gone, &self.uids.intersection(uids));
+    }
+
+    fn note_added(&mut self, uids: impl Iterator<Item = Uid>) {
+        for uid in uids {
+            // RFC 9051 §2.3.1.1: new UIDs are above all that were ever told.
+            if self.uids.last().is_none_or(|last| uid > last) {
+                Arc::make_mut(&mut self.uids).push(uid);
+                self.added.insert(uid);
+            }
+        }
+    }
+
+    fn note_changed(&mut self, uid: Uid, change: ModSeq, flags: FlagSet) {
+        let own = self.own.binary_search(&(uid, change)).is_ok();
+        let known = self.uids.seq(uid).is_some() && !self.gone.contains(uid) && !self.added.contains(uid);
+        if known && !own {
+            self.changed.push((uid, flags));
+        }
+    }
+
+    /// Whether messages were added that the client was not told of.
+    #[must_use]
+    pub fn has_added(&self) -> bool {
+        !self.added.is_empty()
+    }
+
+    /// Notes which messages this session claimed as recent.
+    pub fn claim_recent(&mut self, from: Option<Uid>) {
+        if let Some(from) = from {
+            let mut claimed = UidSet::new();
+            claimed.insert_range(from..=Uid::MAX);
+            union(&mut self.recent, &self.added.intersection(&claimed));
+        }
+    }
+
+    /// Whether there is something to tell that only waits for EXPUNGE to be allowed.
+    #[must_use]
+    pub fn holds_expunge(&self) -> bool {
+        !self.gone.is_empty()
+    }
+
+    /// Writes what the client does not know yet and may be told.
+    ///
+    /// RFC 9051 §7.5.1: EXPUNGE shifts numbers, so it waits while they are in use. EXISTS never shrinks: it is sent for
+    /// new messages only, and counts what the client still takes for existing.
+    pub fn tell(&mut self, may: May, out: &mut BytesMut) {
+        if may.expunge && !self.gone.is_empty() {
+            self.tell_expunged(out);
+        }
+        if !self.added.is_empty() {
+            self.added = UidSet::new();
+            response::count(u64::from(self.uids.len()), "EXISTS", out);
+            response::count(self.recent.len(), "RECENT", out);
+        }
+        for (uid, flags) in std::mem::take(&mut self.changed) {
+            let Some(seq) = self.uids.seq(uid) else { continue };
+            response::fetch_head(seq, out);
+            out.put_slice(b"UID ");
+            response::number(u64::from(uid.value()), out);
+            out.put_slice(b" FLAGS ");
+            response::flags(flags.system, flags.keywords().iter(), self.recent.contains(uid), out);
+            out.put_slice(b")\r\n");
+        }
+    }
+
+    /// From the last to the first, so that each number is right when it is told and none has to be counted anew.
+    fn tell_expunged(&mut self, out: &mut BytesMut) {
+        let gone = std::mem::take(&mut self.gone);
+        for range in gone.ranges().rev() {
+            for uid in (range.start().value()..=range.end().value()).rev().filter_map(Uid::new) {
+                if let Some(seq) = self.uids.seq(uid) {
+                    response::count(u64::from(seq.value()), "EXPUNGE", out);
+                }
+            }
+        }
+        Arc::make_mut(&mut self.uids).remove(&gone);
+        self.recent = self.uids.intersection(&self.recent);
+        self.added = self.uids.intersection(&self.added);
+        self.changed.retain(|(uid, _)| !gone.contains(*uid));
+    }
+}
+
+fn union(set: &mut UidSet, other: &UidSet) {
+    other.ranges().for_each(|range| set.insert_range(range));
+}
