@@ -14,7 +14,7 @@ use crate::directory::Principal;
 use crate::environment::Environment;
 use crate::error::DirectoryError;
 use crate::future::BoxFuture;
-use crate::sasl::{Answer, Ask, Context, Failure, Identity, Mechanism, Nonce, Refusal, Secret, Server, Step};
+use crate::sasl::{Answer, Ask, Context, Failure, Identity, Mechanism, Nonce, Refusal, Secret, Server, Step, saslprep};
 use crate::session::{LayerInfo, Peer};
 
 /// Where a login comes from, for rate limits and logs.
@@ -103,7 +103,11 @@ impl Login {
         }
         let mut random = [0; 18];
         self.environment.fill(&mut random);
-        let (machine, step) = Server::start(mechanism, self.context.clone(), Nonce::from_random(random), initial);
+        let mut context = self.context.clone();
+        // RFC 5802 §6: the flag `y` accuses somebody in between only where -PLUS was really offered.
+        context.plus_offered =
+            context.can_bind() && self.authenticator.mechanisms().iter().any(|it| it.needs_channel_binding());
+        let (machine, step) = Server::start(mechanism, context, Nonce::from_random(random), initial);
         self.machine = Some(machine);
         self.follow(step).await
     }
@@ -126,6 +130,9 @@ impl Login {
     /// Why not; the peer is to be told no more than its protocol's one refusal.
     pub async fn password(&mut self, user: String, password: Secret) -> Result<Principal, Failure> {
         self.context.permits(Mechanism::Plain)?;
+        // Prepared as the machines prepare it, so that a name means the same whichever way it came. A password is
+        // prepared where it is verified.
+        let user = saslprep(&user).map_err(|_| Failure::Preparation)?.into_owned();
         let outcome = match self.authenticator.answer(Ask::Password { user, password }, &self.attempt).await {
             Answer::Accept(user) => self.principal(&Identity { user, authzid: None }).await,
             Answer::Refuse(refusal) => Err(refusal.into()),

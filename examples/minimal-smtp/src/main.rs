@@ -35,7 +35,12 @@ impl Fulfil<Server> for Print {
             }
             Request::Commit(asked) => {
                 let to: Vec<String> = asked.query.envelope.recipients.iter().map(|to| to.address.to_string()).collect();
-                println!("--- {} octets for {}\n{}", asked.query.size, to.join(", "), String::from_utf8_lossy(&self.body));
+                println!(
+                    "--- {} octets for {}\n{}",
+                    asked.query.size,
+                    to.join(", "),
+                    String::from_utf8_lossy(&self.body)
+                );
                 asked.answer(Committed::Accepted("printed".into()))
             }
             // Whatever else is asked has a safe refusal.
