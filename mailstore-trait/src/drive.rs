@@ -215,7 +215,7 @@ impl<S: Session, T: Transport, E: Embedder<S>> Run<'_, S, T, E> {
             }
             outputs += 1;
             if outputs % TURN == 0 {
-                tokio::task::yield_now().await;
+                let_others_run().await;
             }
             match self.session.poll_output(now(), self.wire.unsent) {
                 Output::Send(octets) => {
@@ -478,6 +478,20 @@ impl<'a, T: Transport> Wire<'a, T> {
             }
         }
     }
+}
+
+/// Gives the executor's other tasks a turn, whatever the executor is.
+async fn let_others_run() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 #[allow(clippy::disallowed_methods, reason = "the driver is where time enters")]
