@@ -8,6 +8,8 @@ pub mod event;
 pub mod frame;
 pub mod request;
 pub mod response;
+#[cfg(feature = "store")]
+pub mod store;
 pub mod structure;
 pub mod utf7;
 pub mod view;

@@ -19,15 +19,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Sleep, timeout};
 
-use crate::session::{CloseReason, Layer, LayerError, LayerInfo, Output, Session, Wait};
-
-/// Answers a session's questions.
-///
-/// Dropping the future cancels the question; each store method says what that leaves.
-pub trait Fulfil<S: Session>: Send {
-    /// Answers one question. Another is asked only after this one was answered.
-    fn fulfil(&mut self, request: S::Request) -> impl Future<Output = S::Answered> + Send;
-}
+use crate::session::{CloseReason, Fulfil, Layer, LayerError, LayerInfo, Output, Session, Wait};
 
 /// What the embedder does beside answering: hears events, brings news, asks for the end.
 pub trait Embedder<S: Session>: Send {

@@ -28,6 +28,7 @@ mod outbox;
 mod question;
 
 use std::fmt;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -90,6 +91,14 @@ pub trait Session {
         }
         taken
     }
+}
+
+/// Answers a session's questions.
+///
+/// Dropping the future cancels the question; each store method says what that leaves.
+pub trait Fulfil<S: Session>: Send {
+    /// Answers one question. Another is asked only after this one was answered.
+    fn fulfil(&mut self, request: S::Request) -> impl Future<Output = S::Answered> + Send;
 }
 
 /// What a session wants done next.

@@ -6,20 +6,56 @@
 //! | [`session`] | the four tests every [`Session`](crate::session::Session) must pass |
 //! | [`pipe`] | a client and a server joined in virtual time |
 //! | [`driven`] | one session in virtual time: what the three above are made of |
+<<<<<<< HEAD
 //! | [`compliance`] | that `COMPLIANCE.toml`, citations and tests of a crate agree |
+=======
+//! | [`memory`], [`directory`] | the reference store, and who may use it |
+>>>>>>> imapq
 //! | [`environment`], [`random`] | a clock that is set and randomness that repeats |
 //!
 //! Code here panics: a panic is how a test says no.
 
+<<<<<<< HEAD
 pub mod compliance;
+=======
+pub mod directory;
+>>>>>>> imapq
 pub mod driven;
 pub mod environment;
 
+pub mod memory;
 pub mod pipe;
 pub mod random;
 pub mod session;
 
 pub mod transcript;
 
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
 #[cfg(test)]
 mod parley;
+
+/// Wakes a parked thread.
+struct Unpark(std::thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Runs a future to its end on this thread, for stores that need no runtime.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use bytes::buf::Limit;
 use bytes::{BufMut, Bytes, BytesMut};
-use mailstore_trait::drive::{DriveLimits, Embedder, Ended, Fulfil, Plain, Silent, drive};
+use mailstore_trait::drive::{DriveLimits, Embedder, Ended, Plain, Silent, drive};
 use mailstore_trait::session::{
-    Asking, CloseReason, Inbox, LayerError, LayerInfo, Line, Outbox, Output, Session, Wait,
+    Asking, CloseReason, Fulfil, Inbox, LayerError, LayerInfo, Line, Outbox, Output, Session, Wait,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use mailstore_trait::drive::{DriveLimits, Fulfil, Plain, Silent, drive};
-use mailstore_trait::session::Peer;
+use mailstore_trait::drive::{DriveLimits, Plain, Silent, drive};
+use mailstore_trait::session::{Fulfil, Peer};
 use smtp_proto::request::{Answered, Committed, Decision, Request};
 use smtp_proto::{Config, Server};
 use tokio::net::TcpListener;

@@ -1,0 +1,252 @@
+//! The fulfiller: answers every question of an IMAP server from the traits of `mailstore-trait` (feature `store`).
+//!
+//! It knows no protocol and no runtime. The session decides what to ask and what an answer means to the client; here a
+//! question becomes the store's call, and the store's error a [`Refusal`]. What lives from one question to the next is
+//! little: the upload that is open, how far a search has come, the login under way.
+//!
+//! | questions | file |
+//! |---|---|
+//! | people | `store/login.rs` |
+//! | rows, bodies, changes | `store/read.rs` |
+//! | search | `store/search.rs` |
+//! | flags, copies, removals, folders | `store/write.rs` |
+//! | appending | `store/append.rs` |
+
+mod append;
+mod login;
+mod read;
+mod search;
+mod write;
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
+use mailstore_trait::auth::{Authenticator, Login};
+use mailstore_trait::environment::Environment;
+use mailstore_trait::error::{CommitError, ReadError, UploadError};
+use mailstore_trait::id::{AccountId, ModSeq};
+use mailstore_trait::query::Budget;
+use mailstore_trait::session::{Fulfil, Peer, Session};
+use mailstore_trait::store::MailStore;
+
+use crate::request::{Answered, Refusal, Request};
+use append::Appending;
+use search::Underway;
+
+/// Bounds of what a fulfiller does for one question.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Limits {
+    /// How much one step of a search may do.
+    pub search: Budget,
+    /// How often a commit whose outcome is not known is repeated before the client is told so.
+    pub repeats: usize,
+    /// Octets to read at a time where a message has to be scanned again.
+    pub piece: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { search: Budget::default(), repeats: 3, piece: 64 * 1024 }
+    }
+}
+
+/// Hears errors that are the store's own fault: for logs.
+pub type Faults = Box<dyn FnMut(&(dyn Error + 'static)) + Send>;
+
+/// Answers the questions of one session. One for each connection.
+pub struct Fulfiller {
+    store: Arc<dyn MailStore>,
+    environment: Arc<dyn Environment>,
+    login: Login,
+    limits: Limits,
+    faults: Option<Faults>,
+    appending: Appending,
+    search: Option<Underway>,
+    /// The newest state of an account the session was told of; what is read must not be older.
+    told: Option<(AccountId, ModSeq)>,
+}
+
+impl Fulfiller {
+    /// Answers for a connection of this peer.
+    ///
+    /// Whether a password may cross the connection is the session's decision, which knows what was advertised; it is not
+    /// made a second time here.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn MailStore>,
+        authenticator: Arc<dyn Authenticator>,
+        environment: Arc<dyn Environment>,
+        peer: &Peer,
+    ) -> Fulfiller {
+        let mut login = Login::new(authenticator, Arc::clone(&environment), "imap", peer);
+        login.allow_cleartext();
+        Fulfiller {
+            store,
+            environment,
+            login,
+            limits: Limits::default(),
+            faults: None,
+            appending: Appending::default(),
+            search: None,
+            told: None,
+        }
+    }
+
+    /// The same within other bounds.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Fulfiller {
+        Fulfiller { limits, ..self }
+    }
+
+    /// The same with somebody who hears of the store's faults.
+    #[must_use]
+    pub fn with_faults(self, faults: Faults) -> Fulfiller {
+        Fulfiller { faults: Some(faults), ..self }
+    }
+
+    /// Answers one question. Dropping the future leaves what it asked for done or not done, never half.
+    pub async fn answer(&mut self, request: Request) -> Answered {
+        match request {
+            Request::Login(pending) => {
+                let (query, reply) = pending.split();
+                reply.answer(self.password(query).await)
+            }
+            Request::Sasl(pending) => {
+                let (query, reply) = pending.split();
+                reply.answer(self.sasl(query).await)
+            }
+            Request::Folders(pending) => {
+                let (query, reply) = pending.split();
+                reply.answer(self.folders(query).await)
+            }
+            Request::View(pending) => {
+                let (query, reply) = pending.split();
+                reply.answer(self.view(query).await)
+            }
+            Request::Items(pending) => {
+                let (query, reply) = pending.split();
+                reply.answer(self.items(query).await)
+            }
+            Request::ReadBody(pending) => {
+                let (query, reply) = pending.split();
+                reply.answer(self.read_body(query).await)
+            }
+            Request::Changes(pending) => {
+                let (query, reply) = pending.split();
+                reply.answer(self.changes(query).await)
+            }
+            Request::Search(pending) => {
+                let (query, reply) = pending.split();
+                reply.answer(self.search(query).await)
+            }
+            Request::SetFlags(pending) => {
+                let (query, reply) = pending.split();
+                reply.answer(self.set_flags(query).await)
+            }
+            Request::Copy(pending) => {
+                let (query, reply) = pending.split();
+                reply.answer(self.copy(query).await)
+            }
+            Request::Move(pending) => {
+                let (query, reply) = pending.split();
+                reply.answer(self.move_items(query).await)
+            }
+            Request::Expunge(pending) => {
+                let (query, reply) = pending.split();
+                reply.answer(self.expunge(query).await)
+            }
+            Request::AppendOpen(pending) => {
+                let (query, reply) = pending.split();
+                reply.answer(self.append_open(query).await)
+            }
+            Request::AppendChunk(pending) => {
+                let (query, reply) = pending.split();
+                reply.answer(self.append_chunk(query).await)
+            }
+            Request::AppendCommit(pending) => {
+                let (query, reply) = pending.split();
+                reply.answer(self.append_commit(query).await)
+            }
+            Request::AppendAbandon(pending) => {
+                self.appending = Appending::default();
+                pending.answer(())
+            }
+            Request::CreateFolder(pending) => {
+                let (query, reply) = pending.split();
+                reply.answer(self.create_folder(query).await)
+            }
+            Request::RenameFolder(pending) => {
+                let (query, reply) = pending.split();
+                reply.answer(self.rename_folder(query).await)
+            }
+            Request::RenameInbox(pending) => {
+                let (query, reply) = pending.split();
+                reply.answer(self.rename_inbox(query).await)
+            }
+            Request::DeleteFolder(pending) => {
+                let (query, reply) = pending.split();
+                reply.answer(self.delete_folder(query).await)
+            }
+            Request::Subscribe(pending) => {
+                let (query, reply) = pending.split();
+                reply.answer(self.subscribe(query).await)
+            }
+        }
+    }
+
+    /// Notes a state the session is about to be told of.
+    fn tell(&mut self, account: AccountId, upto: ModSeq) {
+        let known = self.told(account);
+        self.told = Some((account, known.map_or(upto, |known| known.max(upto))));
+    }
+
+    fn told(&self, account: AccountId) -> Option<ModSeq> {
+        self.told.filter(|(of, _)| *of == account).map(|(_, upto)| upto)
+    }
+
+    fn hear(&mut self, error: &(dyn Error + 'static)) {
+        if let Some(faults) = &mut self.faults {
+            faults(error);
+        }
+    }
+
+    fn read_refused(&mut self, error: ReadError) -> Refusal {
+        if !matches!(error, ReadError::NotFound | ReadError::Gap { .. } | ReadError::Busy { .. }) {
+            self.hear(&error);
+        }
+        Refusal::from(&error)
+    }
+
+    fn upload_refused(&mut self, error: UploadError) -> Refusal {
+        if !matches!(error, UploadError::TooLarge { .. }) {
+            self.hear(&error);
+        }
+        Refusal::from(&error)
+    }
+
+    fn commit_refused(&mut self, error: CommitError) -> Refusal {
+        if !matches!(error, CommitError::Operation { .. } | CommitError::Busy { .. } | CommitError::TooLarge) {
+            self.hear(&error);
+        }
+        Refusal::from(&error)
+    }
+}
+
+impl<S: Session<Request = Request, Answered = Answered>> Fulfil<S> for Fulfiller {
+    async fn fulfil(&mut self, request: Request) -> Answered {
+        self.answer(request).await
+    }
+}
+
+impl fmt::Debug for Fulfiller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fulfiller")
+            .field("limits", &self.limits)
+            .field("appending", &self.appending)
+            .field("search", &self.search)
+            .field("told", &self.told)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,117 @@
+//! Folders, rows, octets and changes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mailstore_trait::change::ChangePage;
+use mailstore_trait::error::ReadError;
+use mailstore_trait::folder::{FolderList, FolderView};
+use mailstore_trait::id::AccountId;
+use mailstore_trait::item::{ItemPage, ItemPageBuilder, ItemRow, Projection, RowHead, RowParts};
+use mailstore_trait::mime::{self, Scanner, Skeleton};
+use mailstore_trait::store::ViewOptions;
+
+use super::Fulfiller;
+use crate::request::{Changes, Folders, Items, ReadBody, Refusal, View};
+
+impl Fulfiller {
+    pub(super) async fn folders(&mut self, query: Folders) -> Result<Arc<FolderList>, Refusal> {
+        let read = self.store.folders(query.account).await;
+        let folders = read.map_err(|error| self.read_refused(error))?;
+        Ok(Arc::new(folders))
+    }
+
+    pub(super) async fn view(&mut self, query: View) -> Result<FolderView, Refusal> {
+        let options = ViewOptions::claiming_recent(query.claim_recent);
+        let read = self.store.view(query.account, query.folder, options).await;
+        let view = read.map_err(|error| self.read_refused(error))?;
+        self.tell(query.account, view.at);
+        Ok(view)
+    }
+
+    pub(super) async fn items(&mut self, query: Items) -> Result<ItemPage, Refusal> {
+        let mut options = query.options;
+        options.at_least = options.at_least.max(self.told(query.account));
+        let read = self.store.items(query.account, query.folder, &query.uids, options).await;
+        let page = read.map_err(|error| self.read_refused(error))?;
+        if options.projection.contains(Projection::SKELETON) && page.rows().iter().any(|row| lacks_skeleton(&page, row))
+        {
+            return self.with_skeletons(query.account, &page).await.map_err(|error| self.read_refused(error));
+        }
+        Ok(page)
+    }
+
+    pub(super) async fn read_body(&mut self, query: ReadBody) -> Result<Bytes, Refusal> {
+        let read = self.store.read(query.account, query.email, query.offset, query.max).await;
+        read.map_err(|error| self.read_refused(error))
+    }
+
+    pub(super) async fn changes(&mut self, query: Changes) -> Result<ChangePage, Refusal> {
+        let read = self.store.changes(query.account, query.options).await;
+        let page = read.map_err(|error| self.read_refused(error))?;
+        if !page.more {
+            self.tell(query.account, page.upto);
+        }
+        Ok(page)
+    }
+
+    /// The page with every skeleton in it, those the store has not made or made in another version scanned now.
+    async fn with_skeletons(&mut self, account: AccountId, page: &ItemPage) -> Result<ItemPage, ReadError> {
+        let mut builder = ItemPageBuilder::new();
+        for row in page.rows() {
+            let content = page.content(row).unwrap_or_default();
+            let scanned = if lacks_skeleton(page, row) { Some(self.scan(account, row, &content).await?) } else { None };
+            let parts = RowParts {
+                skeleton: scanned.as_ref().map(Skeleton::as_bytes).or_else(|| page.skeleton(row)).unwrap_or_default(),
+                summary: page.summary(row).unwrap_or_default(),
+                content: &content,
+            };
+            builder.push(head(row), row.flags, page.keywords(row), parts);
+        }
+        Ok(builder.finish(page.next))
+    }
+
+    async fn scan(&mut self, account: AccountId, row: &ItemRow, content: &Bytes) -> Result<Skeleton, ReadError> {
+        let mut scanner = Scanner::new(mime::Limits::default());
+        scanner.push(content);
+        if content.is_empty() {
+            loop {
+                let piece = match self.store.read(account, row.email, scanner.position(), self.limits.piece).await {
+                    Ok(piece) => piece,
+                    // One message that does not read back must not take the page with it: it is told as it can be.
+                    Err(error @ (ReadError::NotFound | ReadError::Corrupt { .. })) => {
+                        self.hear(&error);
+                        Bytes::new()
+                    }
+                    Err(error) => return Err(error),
+                };
+                if piece.is_empty() {
+                    break;
+                }
+                scanner.push(&piece);
+            }
+        }
+        Ok(scanner.finish())
+    }
+}
+
+fn lacks_skeleton(page: &ItemPage, row: &ItemRow) -> bool {
+    page.skeleton(row).and_then(|octets| octets.first()) != Some(&mime::VERSION)
+}
+
+fn head(row: &ItemRow) -> RowHead {
+    RowHead {
+        item: row.item,
+        uid: row.uid,
+        email: row.email,
+        thread: row.thread,
+        internal_date: row.internal_date,
+        save_date: row.save_date,
+        size: row.size,
+        generation: row.generation,
+        created: row.created,
+        content_change: row.content_change,
+        read_change: row.read_change,
+        change: row.change,
+    }
+}
