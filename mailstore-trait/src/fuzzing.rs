@@ -2,6 +2,8 @@
 //!
 //! Each takes any octets, panics when an invariant breaks and returns otherwise. Not part of the public contract.
 
+mod mime;
 mod sasl;
 
+pub use mime::{mime_encoded_words, mime_headers, mime_skeleton, mime_skeleton_bytes};
 pub use sasl::{sasl_client, sasl_server, verifier_record};

@@ -26,8 +26,8 @@ pub mod id;
 pub mod item;
 pub mod mime;
 pub mod password;
-pub mod sasl;
 pub mod query;
+pub mod sasl;
 pub mod session;
 pub mod uid_set;
 

@@ -8,8 +8,10 @@
 //! | item | what it does |
 //! |---|---|
 //! | [`Scanner`], [`Skeleton`], [`SkeletonRef`], [`PartRef`], [`Envelope`] | structure, section ranges, envelope |
+//! | [`Ingest`], [`Summary`] | both at once, with what lists, search and threads want of a message |
 //! | [`header`] | the fields of a header section, unfolding |
 //! | [`decode`], [`charset`] | encoded words and character sets to UTF-8 |
+//! | [`parse_date`], [`base_subject`], [`message_ids`] | what single fields mean |
 //! | [`encoding`] | base64 and quoted-printable, streaming |
 //!
 //! ```
@@ -25,23 +27,37 @@
 //! ```
 
 mod address;
+mod attachment;
 mod boundary;
 pub mod charset;
+mod date;
 mod encoded_word;
 pub mod encoding;
 pub mod header;
+mod ingest;
 mod limits;
+mod message_id;
 mod parameter;
+mod preview;
 mod scanner;
 mod skeleton;
+mod subject;
+mod summary;
 mod wire;
 
 pub use address::{Address, Addresses, Mailbox};
+pub use date::parse_date;
 pub use encoded_word::decode;
+pub use encoding::{Decoder, TransferEncoding};
+pub use header::{Field, Fields, unfold};
+pub use ingest::{Ingest, Ingested};
 pub use limits::Limits;
+pub use message_id::{MessageIds, message_ids};
 pub use parameter::Parameters;
 pub use scanner::Scanner;
 pub use skeleton::{
     Children, ContentType, Disposition, Envelope, PartKind, PartRef, Parts, Skeleton, SkeletonError, SkeletonRef,
-    Specifier, VERSION,
+    Specifier,
 };
+pub use subject::{BaseSubject, base_subject};
+pub use summary::{Correspondent, Summary, SummaryError, SummaryRef};

@@ -21,6 +21,18 @@ pub struct Limits {
     pub addresses: usize,
     /// Octets of a boundary (RFC 2046 §5.1.1 allows 70). A multipart with a longer one is told as having no parts.
     pub boundary: usize,
+    /// Octets of the decoded subject in a summary.
+    pub subject: usize,
+    /// Octets of a decoded display name, a local part or a domain in a summary.
+    pub name: usize,
+    /// Message-IDs kept of References, the first and the last ones, and of In-Reply-To.
+    pub message_ids: usize,
+    /// Octets of one message-id (RFC 5322 §2.1.1: a line is at most 998); longer ones are passed over.
+    pub message_id: usize,
+    /// Octets of the first texts that are captured for the preview, still encoded.
+    pub capture: usize,
+    /// Characters of the preview (RFC 8970 §3.2: at most 256).
+    pub preview: usize,
 }
 
 impl Default for Limits {
@@ -34,6 +46,12 @@ impl Default for Limits {
             parameters: 100,
             addresses: 4096,
             boundary: 512,
+            subject: 2048,
+            name: 512,
+            message_ids: 64,
+            message_id: 998,
+            capture: 4096,
+            preview: 200,
         }
     }
 }

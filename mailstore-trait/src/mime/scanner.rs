@@ -31,7 +31,7 @@ use super::header;
 use super::limits::Limits;
 use super::skeleton::Skeleton;
 
-use capture::Capture;
+pub(super) use capture::{Capture, Captured};
 use kept::{Kept, Wanted};
 use structure::Structure;
 
@@ -113,10 +113,10 @@ impl Scanner {
         }
     }
 
-    /// Also keeps the first `max` octets of the first text parts, and the References of the message.
-    pub(super) fn capturing(limits: Limits, max: usize) -> Scanner {
+    /// Also keeps the front of the first text parts, and the References of the message.
+    pub(super) fn capturing(limits: Limits) -> Scanner {
         let mut scanner = Scanner::new(limits);
-        scanner.capture = Some(Capture::new(max));
+        scanner.capture = Some(Capture::new(limits.capture));
         scanner
     }
 

@@ -25,7 +25,7 @@ use std::ops::Range;
 use super::wire::Reader;
 
 /// The first octet of a skeleton. Another one means: scan the message again.
-pub const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 
 /// Why octets are no skeleton.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -21,6 +21,11 @@ pub(super) fn put_octets(out: &mut Vec<u8>, octets: &[u8]) {
     out.extend_from_slice(octets);
 }
 
+/// Appends a signed number, small ones of either sign in few octets.
+pub(super) fn put_signed(out: &mut Vec<u8>, value: i64) {
+    put_number(out, ((value << 1) ^ (value >> 63)).cast_unsigned());
+}
+
 fn low_octet(value: u64) -> u8 {
     value.to_le_bytes().first().copied().unwrap_or_default()
 }
@@ -56,6 +61,15 @@ impl<'a> Reader<'a> {
         None
     }
 
+    pub(super) fn signed(&mut self) -> Option<i64> {
+        let value = self.number()?;
+        Some((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
+    }
+
+    pub(super) fn text(&mut self) -> Option<&'a str> {
+        std::str::from_utf8(self.octets()?).ok()
+    }
+
     pub(super) fn octets(&mut self) -> Option<&'a [u8]> {
         let len = usize::try_from(self.number()?).ok()?;
         let (taken, rest) = self.0.split_at_checked(len)?;
@@ -78,6 +92,15 @@ mod tests {
             assert_eq!(reader.number(), Some(value));
             assert!(reader.is_empty());
             assert_eq!(Reader(&out[..out.len() - 1]).number(), None);
+        }
+    }
+
+    #[test]
+    fn signed_numbers_come_back() {
+        for value in [0, 1, -1, 63, -64, i64::MAX, i64::MIN] {
+            let mut out = Vec::new();
+            put_signed(&mut out, value);
+            assert_eq!(Reader(&out).signed(), Some(value));
         }
     }
 

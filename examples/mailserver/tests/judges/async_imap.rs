@@ -21,7 +21,8 @@ async fn a_session_reads_marks_and_files() {
     let tls = connector.connect("localhost".try_into().expect("a name"), tcp).await.expect("TLS");
     let mut client = async_imap::Client::new(tls);
     client.read_response().await.expect("a greeting").expect("a greeting");
-    let mut session = client.login("bob@example.org", "secret of bob").await.map_err(|(error, _)| error).expect("login");
+    let mut session =
+        client.login("bob@example.org", "secret of bob").await.map_err(|(error, _)| error).expect("login");
 
     let capabilities = session.capabilities().await.expect("capabilities");
     for name in ["IMAP4rev1", "IDLE", "UIDPLUS", "MOVE", "NAMESPACE", "SPECIAL-USE", "LITERAL+"] {
@@ -44,8 +45,13 @@ async fn a_session_reads_marks_and_files() {
     assert_eq!(envelope.subject.as_deref(), Some(&b"async"[..]));
     assert!(fetched[0].bodystructure().is_some());
 
-    let flags: Vec<_> =
-        session.uid_store("1", "+FLAGS (\\Answered $Forwarded)").await.expect("a store").try_collect().await.expect("rows");
+    let flags: Vec<_> = session
+        .uid_store("1", "+FLAGS (\\Answered $Forwarded)")
+        .await
+        .expect("a store")
+        .try_collect()
+        .await
+        .expect("rows");
     assert_eq!(flags.len(), 1);
     let found = session.uid_search("ANSWERED").await.expect("a search");
     assert_eq!(found.into_iter().collect::<Vec<_>>(), [1]);

@@ -32,7 +32,10 @@ fn what_goes_in_over_smtp_comes_out_over_imap_and_pop3() {
     }
     // As another server would: no login, to a local recipient.
     let mut command = Command::new("curl");
-    command.args(["--silent", "--show-error", "--max-time", "30", "--ssl-reqd"]).arg("--cacert").arg(server.certificate());
+    command
+        .args(["--silent", "--show-error", "--max-time", "30", "--ssl-reqd"])
+        .arg("--cacert")
+        .arg(server.certificate());
     command.args(["--mail-from", "x@elsewhere.example", "--mail-rcpt", "bob@example.org", "--upload-file"]);
     judge(command.arg(&file).arg(url(&server, "smtp", "smtp", "client.example.net")));
 

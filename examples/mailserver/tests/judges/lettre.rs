@@ -28,9 +28,10 @@ fn message(to: &str) -> Message {
         .to(parse(to))
         .subject("Grüße mit Anhang")
         .multipart(
-            MultiPart::mixed()
-                .singlepart(SinglePart::plain("Zeile eins\r\n.\r\n..zwei\r\n".to_owned()))
-                .singlepart(Attachment::new("a.bin".to_owned()).body(vec![0u8; 4096], "application/octet-stream".parse().expect("a type"))),
+            MultiPart::mixed().singlepart(SinglePart::plain("Zeile eins\r\n.\r\n..zwei\r\n".to_owned())).singlepart(
+                Attachment::new("a.bin".to_owned())
+                    .body(vec![0u8; 4096], "application/octet-stream".parse().expect("a type")),
+            ),
         )
         .expect("a message")
 }

@@ -70,7 +70,9 @@ fn the_first_run_needs_no_configuration() {
         let line = line.unwrap();
         let words: Vec<&str> = line.split(' ').collect();
         match words.as_slice() {
-            ["account", address, "password", password] => account = Some(((*address).to_owned(), (*password).to_owned())),
+            ["account", address, "password", password] => {
+                account = Some(((*address).to_owned(), (*password).to_owned()))
+            }
             ["listening", "imaps", address] => imaps = Some((*address).to_owned()),
             ["ready"] => break,
             _ => {}
@@ -82,7 +84,8 @@ fn the_first_run_needs_no_configuration() {
     let script = "import imaplib,ssl,sys\nc=ssl.create_default_context(cafile=sys.argv[1])\n\
                   i=imaplib.IMAP4_SSL('127.0.0.1',int(sys.argv[2]),ssl_context=c)\ni.login(sys.argv[3],sys.argv[4])\n";
     let port = imaps.unwrap().rsplit(':').next().unwrap().to_owned();
-    let output = Command::new("python3").args(["-c", script]).arg(certificate).args([&port, &address, &password]).output();
+    let output =
+        Command::new("python3").args(["-c", script]).arg(certificate).args([&port, &address, &password]).output();
     child.kill().unwrap();
     child.wait().unwrap();
     let output = output.unwrap();

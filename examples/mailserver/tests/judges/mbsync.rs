@@ -52,11 +52,16 @@ fn message(n: usize) -> String {
     let mut text = format!(
         "From: Person {} <p{}@example.net>\nTo: bob@example.org\nSubject: =?utf-8?Q?Gr=C3=BC=C3=9Fe?= number {n}\n\
          Date: Sun, 22 Nov 2026 10:{:02}:{:02} +0100\nMessage-ID: <{n}@example.net>\nMIME-Version: 1.0\n",
-        n % 37, n % 37, n / 60 % 60, n % 60,
+        n % 37,
+        n % 37,
+        n / 60 % 60,
+        n % 60,
     );
     match n % 3 {
         0 => text.push_str("Content-Type: text/plain\n\nShort and plain.\n"),
-        1 => text.push_str("Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\nÄpfel, Öl.\n.\n..\n"),
+        1 => text.push_str(
+            "Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\nÄpfel, Öl.\n.\n..\n",
+        ),
         _ => text.push_str(
             "Content-Type: multipart/mixed; boundary=b1\n\n--b1\nContent-Type: text/plain\n\npart one\n--b1\n\
              Content-Type: application/octet-stream\nContent-Transfer-Encoding: base64\n\n",
@@ -99,7 +104,8 @@ fn a_thousand_messages_go_both_ways_and_then_nothing_changes() {
     assert_eq!(first.values().map(Vec::len).sum::<usize>(), MESSAGES);
     let mut imap = crate::imap_login(&server, "bob");
     let state = |imap: &mut crate::server::TlsWire| {
-        let mut lines = imap.ask("s LIST \"\" * RETURN (STATUS (MESSAGES UIDNEXT UIDVALIDITY UNSEEN HIGHESTMODSEQ))", "s ");
+        let mut lines =
+            imap.ask("s LIST \"\" * RETURN (STATUS (MESSAGES UIDNEXT UIDVALIDITY UNSEEN HIGHESTMODSEQ))", "s ");
         if !lines.last().is_some_and(|line| line.starts_with("s OK")) {
             lines = imap.ask("s STATUS INBOX (MESSAGES UIDNEXT UIDVALIDITY UNSEEN)", "s ");
             lines.extend(imap.ask("s STATUS Work (MESSAGES UIDNEXT UIDVALIDITY UNSEEN)", "s "));

@@ -156,7 +156,9 @@ fn a_permanent_failure_returns_to_the_sender() {
     let structure = imap.ask("f FETCH 1 BODYSTRUCTURE", "f OK").concat().to_ascii_lowercase();
     assert!(structure.contains("\"report\"") && structure.contains("delivery-status"), "{structure}");
     let text = imap.ask("f FETCH 1 BODY[]", "f OK").join("\n");
-    for part in ["Return-Path: <>", "Final-Recipient: rfc822; nobody@elsewhere.example", "Action: failed", "Status: 5.1.1"] {
+    for part in
+        ["Return-Path: <>", "Final-Recipient: rfc822; nobody@elsewhere.example", "Action: failed", "Status: 5.1.1"]
+    {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert!(!text.contains("x@elsewhere.example"), "only what failed is reported: {text}");

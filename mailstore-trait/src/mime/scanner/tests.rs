@@ -53,7 +53,8 @@ fn sound(skeleton: &Skeleton, message: &[u8]) {
 }
 
 fn slice(message: &[u8], range: std::ops::Range<u64>) -> &[u8] {
-    &message[range.start as usize..range.end as usize]
+    let at = |offset: u64| usize::try_from(offset).unwrap();
+    &message[at(range.start)..at(range.end)]
 }
 
 /// The structure in one line: `type/subtype` with `'body'` for leaves, `(children)`, `{message}`; `!` opaque,
@@ -650,6 +651,7 @@ fn limits() -> impl Strategy<Value = Limits> {
             parameters: 2,
             addresses: 2,
             boundary: 2,
+            ..Limits::default()
         }),
     ]
 }
