@@ -6,20 +6,14 @@
 //! | [`session`] | the four tests every [`Session`](crate::session::Session) must pass |
 //! | [`pipe`] | a client and a server joined in virtual time |
 //! | [`driven`] | one session in virtual time: what the three above are made of |
-<<<<<<< HEAD
 //! | [`compliance`] | that `COMPLIANCE.toml`, citations and tests of a crate agree |
-=======
 //! | [`memory`], [`directory`] | the reference store, and who may use it |
->>>>>>> imapq
 //! | [`environment`], [`random`] | a clock that is set and randomness that repeats |
 //!
 //! Code here panics: a panic is how a test says no.
 
-<<<<<<< HEAD
 pub mod compliance;
-=======
 pub mod directory;
->>>>>>> imapq
 pub mod driven;
 pub mod environment;
 
