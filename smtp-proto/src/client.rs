@@ -35,6 +35,8 @@ use crate::config::Extensions;
 use crate::reply::{Reply, ReplyReader, ServerReply};
 pub use capabilities::Capabilities;
 pub use config::{Config, Limits, Timeouts, TlsPolicy};
+#[cfg(feature = "store")]
+pub(crate) use flight::notify_words;
 use flight::{Flight, Transaction};
 use request::{
     Answer, Answered, Challenge, Credentials, Failure, Login, Next, NextMessage, Outcome, Report, Request, Response,

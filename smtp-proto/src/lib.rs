@@ -10,6 +10,7 @@
 //! | [`command`], [`address`] | commands and paths, parsed in place |
 //! | [`queue`] | when to try again, when to give up, as values |
 //! | [`dsn`] | delivery status notifications (RFC 3461 to 3464) |
+//! | `store` | feature `store`: answers from the traits of `mailstore_trait` |
 //! | [`trace`] | Received and Return-Path |
 //! | [`reply`] | replies, enhanced codes, every text |
 
@@ -23,6 +24,8 @@ pub mod queue;
 pub mod reply;
 pub mod request;
 pub mod server;
+#[cfg(feature = "store")]
+pub mod store;
 pub mod trace;
 
 pub use client::Client;

@@ -28,6 +28,8 @@ use crate::config::{Ask, Config, Extensions, LineEnds, Role};
 use crate::event::{Event, Violation};
 use crate::reply::{self, Reply};
 use crate::request::{Answer, Answered, Connect, Decision, Origin, Request};
+#[cfg(feature = "store")]
+pub(crate) use mail::{recipient, sender};
 use state::{Mail, State};
 
 /// One SMTP, submission or LMTP session of a server.

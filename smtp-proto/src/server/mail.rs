@@ -422,7 +422,7 @@ fn is_ascii(path: ForwardPath<'_>) -> bool {
     }
 }
 
-fn sender(path: ReversePath<'_>, parameters: MailParameters<'_>) -> Sender {
+pub(crate) fn sender(path: ReversePath<'_>, parameters: MailParameters<'_>) -> Sender {
     Sender {
         address: path.to_address(),
         size: parameters.size,
@@ -434,7 +434,7 @@ fn sender(path: ReversePath<'_>, parameters: MailParameters<'_>) -> Sender {
     }
 }
 
-fn recipient(path: ForwardPath<'_>, parameters: RcptParameters<'_>) -> Recipient {
+pub(crate) fn recipient(path: ForwardPath<'_>, parameters: RcptParameters<'_>) -> Recipient {
     Recipient {
         address: path.to_address(),
         notify: parameters.notify,

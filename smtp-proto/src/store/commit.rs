@@ -1,0 +1,280 @@
+//! The commit of a received message: RFC 5321 §4.4, §4.5.4 and §6.1, RFC 2033 §4.2.
+//!
+//! One batch for everything. When an account refuses (over quota, gone), the batch is tried again without it: an LMTP
+//! client hears so at once, an SMTP client cannot be told about one recipient, so the failure goes into the queue as an
+//! outcome still to be reported.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use mailstore_trait::batch::{AccountOps, AddItem, Batch, Content, Op, Staged};
+use mailstore_trait::date::Timestamp;
+use mailstore_trait::error::{CommitError, OpError, ReadError};
+use mailstore_trait::flags::FlagSet;
+use mailstore_trait::folder::Role as FolderRole;
+use mailstore_trait::id::{AccountId, BatchId, FolderId, QueueId};
+use mailstore_trait::queue::{QueueOp, RecipientState};
+use mailstore_trait::store::MailStore;
+
+use super::{Fulfiller, Route};
+use crate::command::params::Notify;
+use crate::config::Role;
+use crate::queue::entry;
+use crate::reply::{self, Reply};
+use crate::request::{Commit, Committed, Envelope};
+use crate::trace::{Received, ReturnPath};
+
+/// How often a commit whose outcome is not known is repeated; repeating is harmless.
+const REPEATS: usize = 3;
+
+impl Fulfiller {
+    pub(super) async fn commit(&mut self, question: &Commit) -> Committed {
+        let (Some(upload), Some(origin)) = (self.upload.take(), self.origin.take()) else {
+            return Committed::Refused(reply::LOCAL_ERROR);
+        };
+        let routes = std::mem::take(&mut self.routes);
+        if routes.len() != question.envelope.recipients.len() {
+            return Committed::Refused(reply::LOCAL_ERROR);
+        }
+        let staged = match upload.finish().await {
+            Ok(staged) => staged,
+            Err(error) => return Committed::Refused(super::upload_refusal(&error)),
+        };
+        let id = QueueId(self.world.environment.id());
+        let now = self.world.environment.now();
+        let recipient = match question.envelope.recipients.as_slice() {
+            [only] => Some(&only.address),
+            _ => None,
+        };
+        let trace = Received {
+            origin: &origin,
+            by: &self.policy.hostname,
+            lmtp: self.policy.role == Role::Lmtp,
+            smtputf8: question.envelope.sender.smtputf8,
+            id: &id.to_string(),
+            recipient,
+            date: now.at_offset(0),
+            hide_client: self.policy.hide_submitter && origin.identity.is_some(),
+        };
+        let delivery = Delivery {
+            id,
+            now,
+            envelope: &question.envelope,
+            routes: &routes,
+            received: trace.to_string().into(),
+            staged,
+        };
+        self.deliver(delivery).await
+    }
+
+    async fn deliver(&self, delivery: Delivery<'_>) -> Committed {
+        let store = &*self.world.store;
+        let mut inboxes = BTreeMap::new();
+        let mut refused: BTreeMap<AccountId, Reply> = BTreeMap::new();
+        for account in delivery.accounts() {
+            match inbox(store, account).await {
+                Ok(folder) => _ = inboxes.insert(account, folder),
+                Err(ReadError::NotFound) => _ = refused.insert(account, reply::UNKNOWN_RECIPIENT),
+                Err(_) => return Committed::Refused(reply::LOCAL_ERROR),
+            }
+        }
+        let queue = store.as_queue().is_some();
+        // More accounts than one batch may touch: a durable entry first, mailboxes from there.
+        let spool = inboxes.len() > store.caps().max_accounts;
+        if spool && (!queue || self.policy.role == Role::Lmtp) {
+            return Committed::Refused(reply::TOO_MANY_RECIPIENTS);
+        }
+        loop {
+            let outcomes = delivery.outcomes(&refused);
+            let taken = outcomes.iter().any(Result::is_ok);
+            let failed = outcomes.iter().any(Result::is_err);
+            if !taken {
+                let first = outcomes.into_iter().find_map(Result::err).unwrap_or(reply::LOCAL_ERROR);
+                return if self.policy.role == Role::Lmtp {
+                    Committed::Each(delivery.outcomes(&refused))
+                } else {
+                    Committed::Refused(first)
+                };
+            }
+            // An SMTP client can only be told one thing. Without a queue for the report, that is a refusal of all.
+            if failed && self.policy.role != Role::Lmtp && !queue {
+                return Committed::Refused(outcomes.into_iter().find_map(Result::err).unwrap_or(reply::LOCAL_ERROR));
+            }
+            let report_failures = self.policy.role != Role::Lmtp;
+            let batch =
+                delivery.batch(BatchId(self.world.environment.id()), &inboxes, &refused, spool, report_failures);
+            match commit(store, batch.clone()).await {
+                Ok(()) => {
+                    return match self.policy.role {
+                        Role::Lmtp => Committed::Each(delivery.outcomes(&refused)),
+                        _ => Committed::Accepted(delivery.text()),
+                    };
+                }
+                Err(CommitError::Operation { account, error, .. }) => {
+                    let Some(account) = batch.accounts.get(account).map(|it| it.account) else {
+                        return Committed::Refused(reply::LOCAL_ERROR);
+                    };
+                    // Each round takes an account out: the loop ends.
+                    inboxes.remove(&account);
+                    refused.insert(account, operation_refusal(error));
+                }
+                Err(error) => return Committed::Refused(commit_refusal(&error)),
+            }
+        }
+    }
+}
+
+/// A message on its way into mailboxes and the queue.
+struct Delivery<'a> {
+    id: QueueId,
+    now: Timestamp,
+    envelope: &'a Envelope,
+    routes: &'a [Route],
+    received: Bytes,
+    staged: Staged,
+}
+
+impl Delivery<'_> {
+    /// The local accounts, each once.
+    fn accounts(&self) -> Vec<AccountId> {
+        let mut accounts: Vec<AccountId> = self
+            .routes
+            .iter()
+            .flat_map(|route| match route {
+                Route::Local(accounts) => accounts.as_slice(),
+                Route::Remote => &[],
+            })
+            .copied()
+            .collect();
+        accounts.sort_unstable();
+        accounts.dedup();
+        accounts
+    }
+
+    fn text(&self) -> String {
+        format!("queued as {}", self.id)
+    }
+
+    /// What each recipient is told. An alias to several is served when one of them is.
+    fn outcomes(&self, refused: &BTreeMap<AccountId, Reply>) -> Vec<Result<String, Reply>> {
+        let outcome = |route: &Route| match route {
+            Route::Remote => Ok(self.text()),
+            Route::Local(accounts) => match accounts.iter().find(|account| !refused.contains_key(account)) {
+                Some(_) => Ok(self.text()),
+                None => Err(accounts
+                    .first()
+                    .and_then(|account| refused.get(account))
+                    .cloned()
+                    .unwrap_or(reply::LOCAL_ERROR)),
+            },
+        };
+        self.routes.iter().map(outcome).collect()
+    }
+
+    fn batch(
+        &self,
+        id: BatchId,
+        inboxes: &BTreeMap<AccountId, FolderId>,
+        refused: &BTreeMap<AccountId, Reply>,
+        spool: bool,
+        report_failures: bool,
+    ) -> Batch {
+        let mut batch = Batch::empty(id);
+        let return_path = self.envelope.sender.address.as_ref().map(|address| address.as_str());
+        if !spool {
+            // RFC 5321 §4.4: final delivery puts Return-Path first, once.
+            let prefix = Bytes::from(format!(
+                "{}{}",
+                ReturnPath(return_path),
+                std::str::from_utf8(&self.received).unwrap_or_default()
+            ));
+            batch.accounts = inboxes
+                .iter()
+                .map(|(account, folder)| AccountOps {
+                    account: *account,
+                    ops: vec![Op::Add(AddItem {
+                        folder: *folder,
+                        content: Content::Prefixed(prefix.clone(), self.staged.clone()),
+                        flags: FlagSet::new(),
+                        internal_date: self.now.at_offset(0),
+                    })],
+                })
+                .collect();
+        }
+        let states = self.states(refused, spool, report_failures, return_path.is_some());
+        if !states.is_empty() {
+            let entry = entry::entry(self.id, self.envelope, states, self.staged.size, self.now);
+            batch.queue.push(QueueOp::Append { entry, trace: self.received.clone(), content: self.staged.clone() });
+        }
+        batch
+    }
+
+    /// Who goes into the queue: to be sent, or to be reported.
+    fn states(
+        &self,
+        refused: &BTreeMap<AccountId, Reply>,
+        spool: bool,
+        smtp: bool,
+        answerable: bool,
+    ) -> Vec<(usize, RecipientState)> {
+        let report = smtp && answerable;
+        let outcomes = self.outcomes(refused);
+        let recipients = self.envelope.recipients.iter();
+        let each = self.routes.iter().zip(outcomes).zip(recipients).enumerate();
+        each.filter_map(|(at, ((route, outcome), recipient))| {
+            // RFC 3461 §5.3: a delivery whose sender asked to hear of it is reported.
+            let wants_success = recipient.notify.is_some_and(|notify| notify.contains(Notify::SUCCESS));
+            let state = match (route, outcome) {
+                (Route::Remote, _) => RecipientState::Pending { last: None },
+                (Route::Local(_), Ok(_)) if spool => RecipientState::Pending { last: None },
+                (Route::Local(_), Ok(_)) if report && wants_success => {
+                    RecipientState::Delivered { reply: entry::LOCALLY.to_owned() }
+                }
+                // A full mailbox may have room later: the queue tries again.
+                (Route::Local(_), Err(reply)) if smtp && reply.is_transient() => {
+                    RecipientState::Pending { last: Some(reply.to_string()) }
+                }
+                (Route::Local(_), Err(reply)) if report => RecipientState::Failed { reply: reply.to_string() },
+                _ => return None,
+            };
+            Some((at, state))
+        })
+        .collect()
+    }
+}
+
+/// The account's inbox.
+pub(super) async fn inbox(store: &dyn MailStore, account: AccountId) -> Result<FolderId, ReadError> {
+    let list = store.folders(account).await?;
+    let inbox = list.folders.iter().find(|folder| folder.role == Some(FolderRole::Inbox));
+    inbox.map(|folder| folder.id).ok_or(ReadError::NotFound)
+}
+
+/// Commits, and repeats what may have happened already.
+pub(super) async fn commit(store: &dyn MailStore, batch: Batch) -> Result<(), CommitError> {
+    let mut repeats = 0;
+    loop {
+        match store.commit(batch.clone()).await {
+            Ok(_) => return Ok(()),
+            Err(CommitError::Unknown(_)) if repeats < REPEATS => repeats += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+pub(super) fn operation_refusal(error: OpError) -> Reply {
+    match error {
+        OpError::OverQuota => reply::MAILBOX_FULL,
+        OpError::NotFound => reply::UNKNOWN_RECIPIENT,
+        _ => reply::LOCAL_ERROR,
+    }
+}
+
+pub(super) fn commit_refusal(error: &CommitError) -> Reply {
+    match error {
+        CommitError::Full => reply::STORAGE_FULL,
+        CommitError::Busy { .. } => reply::BUSY,
+        CommitError::TooLarge => reply::MESSAGE_TOO_BIG,
+        _ => reply::LOCAL_ERROR,
+    }
+}

@@ -1,0 +1,259 @@
+//! The queue's worker, but for its connections: local delivery of spooled entries, and the end of every attempt.
+//!
+//! RFC 5321 §4.5.4 and §6.1, RFC 3461 §6. A worker leases an entry, sends with a [`Client`](crate::Client) what goes
+//! elsewhere, [`settle`](crate::queue::entry::settle)s each report, and hands the entry to
+//! [`conclude`](Deliverer::conclude), which reschedules or removes it and delivers or queues the notification in one batch.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use mailstore_trait::batch::{AccountOps, AddItem, Batch, Content, Op, Staged};
+use mailstore_trait::directory::Resolution;
+use mailstore_trait::error::{CommitError, ReadError};
+use mailstore_trait::flags::FlagSet;
+use mailstore_trait::id::{AccountId, BatchId, QueueId};
+use mailstore_trait::queue::{Leased, QueueEntry, QueueOp, RecipientState};
+use mailstore_trait::store::UploadOptions;
+
+use super::commit::{commit, commit_refusal, inbox, operation_refusal};
+use super::{Policy, World};
+use crate::address::{Address, Grammar};
+use crate::client::request::{Failure, Outcome, Stage};
+use crate::command::params::Ret;
+use crate::dsn::{self, Dsn, Returned};
+use crate::queue::{Retry, entry};
+use crate::reply::{self, Reply};
+use crate::request::{Envelope, Recipient, Sender};
+use crate::trace::ReturnPath;
+
+/// Octets of a message that a report returns at most; of a longer one it returns the header.
+const RETURNED: usize = 256 * 1024;
+
+/// Octets read from the queue at once.
+const PAGE: usize = 256 * 1024;
+
+/// Ends attempts. Shared by all workers.
+#[derive(Clone, Debug)]
+pub struct Deliverer {
+    world: World,
+    policy: Arc<Policy>,
+    retry: Retry,
+}
+
+impl Deliverer {
+    /// A deliverer with this schedule.
+    #[must_use]
+    pub fn new(world: World, policy: Arc<Policy>, retry: Retry) -> Deliverer {
+        Deliverer { world, policy, retry }
+    }
+
+    /// Delivers the pending recipients of an entry whose mailboxes are here, and notes their outcomes in it.
+    ///
+    /// Each account's delivery is one commit whose id follows from entry and account: after a crash it is repeated
+    /// without putting the message there twice.
+    pub async fn deliver_locally(&self, queued: &mut QueueEntry) {
+        let mut staged = None;
+        for at in 0..queued.recipients.len() {
+            let Some(address) =
+                queued.recipients.get(at).filter(|it| matches!(it.state, RecipientState::Pending { .. }))
+            else {
+                continue;
+            };
+            let address = address.address.clone();
+            let outcome = match self.world.directory.resolve(&address).await {
+                Ok(Resolution::Mailboxes(owners)) if !owners.is_empty() => {
+                    let accounts: Vec<AccountId> = owners.into_iter().map(|owner| owner.account).collect();
+                    self.deliver(queued, &accounts, &mut staged).await
+                }
+                Ok(Resolution::Mailboxes(_) | Resolution::NoSuchUser) => Err(reply::UNKNOWN_RECIPIENT),
+                Ok(_) => continue,
+                Err(error) => Err(super::directory_refusal(&error)),
+            };
+            let outcome = match outcome {
+                Ok(()) => Outcome::Delivered(DELIVERED),
+                Err(reply) => Failure { stage: Stage::FinalDot, reply, remote: false }.into(),
+            };
+            entry::settle(queued, &[at], &[outcome], false);
+        }
+    }
+
+    async fn deliver(
+        &self,
+        queued: &QueueEntry,
+        accounts: &[AccountId],
+        staged: &mut Option<Staged>,
+    ) -> Result<(), Reply> {
+        let store = &*self.world.store;
+        let staged = match staged {
+            Some(staged) => staged.clone(),
+            none => none.insert(self.copy(queued).await?).clone(),
+        };
+        let mut served = Err(reply::LOCAL_ERROR);
+        for account in accounts {
+            let folder = match inbox(store, *account).await {
+                Ok(folder) => folder,
+                Err(ReadError::NotFound) => {
+                    served = served.or(Err(reply::UNKNOWN_RECIPIENT));
+                    continue;
+                }
+                Err(_) => return Err(reply::LOCAL_ERROR),
+            };
+            let prefix = ReturnPath(queued.return_path.as_deref()).to_string();
+            let add = Op::Add(AddItem {
+                folder,
+                content: Content::Prefixed(prefix.into(), staged.clone()),
+                flags: FlagSet::new(),
+                internal_date: queued.queued.at_offset(0),
+            });
+            let mut id = queued.id.0;
+            for (octet, of_account) in id.iter_mut().zip(account.value().to_be_bytes()) {
+                *octet ^= of_account;
+            }
+            match commit(store, Batch::new(BatchId(id), *account, vec![add])).await {
+                Ok(()) => served = Ok(()),
+                Err(CommitError::Operation { error, .. }) => served = served.or(Err(operation_refusal(error))),
+                // Others may have it already; repeating is harmless, so all of them are tried again.
+                Err(error) => return Err(commit_refusal(&error)),
+            }
+        }
+        served
+    }
+
+    /// The entry's message as an upload of its own.
+    async fn copy(&self, queued: &QueueEntry) -> Result<Staged, Reply> {
+        let store = &*self.world.store;
+        let Some(queue) = store.as_queue() else { return Err(reply::LOCAL_ERROR) };
+        let options = UploadOptions::new(u64::MAX).expecting(queued.size);
+        let mut upload = store.upload(options).await.map_err(|error| super::upload_refusal(&error))?;
+        let mut offset = 0;
+        loop {
+            let page = queue.read(queued.id, offset, PAGE).await.map_err(|_| reply::LOCAL_ERROR)?;
+            if page.is_empty() {
+                break;
+            }
+            offset += page.len() as u64;
+            upload.write(page).await.map_err(|error| super::upload_refusal(&error))?;
+        }
+        upload.finish().await.map_err(|error| super::upload_refusal(&error))
+    }
+
+    /// Ends an attempt: what is left is rescheduled, what is done removed, and the sender hears what is to be heard, all
+    /// in one batch.
+    ///
+    /// # Errors
+    /// [`CommitError::Fenced`] when the lease was lost: another worker has the entry, and nothing was done here. After
+    /// any other error the entry comes back when its lease runs out.
+    pub async fn conclude(&self, leased: Leased) -> Result<(), CommitError> {
+        let Leased { lease, entry: queued } = leased;
+        let now = self.world.environment.now();
+        let sender = entry::sender(&queued);
+        let (id, arrival) = (queued.id, queued.queued);
+        let conclusion = entry::conclude(queued, now, &self.retry);
+        let mut batch = Batch::empty(BatchId(self.world.environment.id()));
+        batch.queue.push(match conclusion.entry {
+            Some(entry) => QueueOp::Update { lease, entry },
+            None => QueueOp::Remove { lease },
+        });
+        let to = sender.address.clone().filter(|_| !conclusion.reports.is_empty());
+        if let Some(to) = to {
+            let page = self.returned(id, &sender, &conclusion.reports).await;
+            let returned = match &page {
+                (message, true) => Returned::Message(message),
+                (message, false) => Returned::Headers(dsn::header(message)),
+            };
+            let message_id = format!("{}@{}", QueueId(self.world.environment.id()), self.policy.hostname);
+            let message = Dsn {
+                reporting_mta: &self.policy.hostname,
+                from: &format!("MAILER-DAEMON@{}", self.policy.hostname),
+                to: &to,
+                date: now.at_offset(0),
+                message_id: &message_id,
+                boundary: &QueueId(self.world.environment.id()).to_string(),
+                envid: sender.envid.as_deref(),
+                arrival: Some(arrival.at_offset(0)),
+                recipients: &conclusion.reports,
+                returned,
+            };
+            self.notify(&mut batch, &to, message.build().into()).await?;
+        }
+        commit(&*self.world.store, batch).await
+    }
+
+    /// The octets to return, and whether they are the whole message.
+    async fn returned(&self, id: QueueId, sender: &Sender, reports: &[dsn::Recipient]) -> (Bytes, bool) {
+        let mut octets = BytesMut::new();
+        let mut whole = false;
+        if let Some(queue) = self.world.store.as_queue() {
+            while octets.len() < RETURNED {
+                match queue.read(id, octets.len() as u64, RETURNED - octets.len()).await {
+                    Ok(page) if page.is_empty() => {
+                        whole = true;
+                        break;
+                    }
+                    Ok(page) => octets.extend_from_slice(&page),
+                    Err(_) => break,
+                }
+            }
+        }
+        // RFC 3461 §4.3: RET=FULL is about failures; all other reports return the header.
+        let failed = reports.iter().any(|report| report.action == dsn::Action::Failed);
+        (octets.freeze(), whole && failed && sender.ret == Some(Ret::Full))
+    }
+
+    /// Puts a notification where its reader is: into a mailbox here, or into the queue.
+    async fn notify(&self, batch: &mut Batch, to: &Address, message: Bytes) -> Result<(), CommitError> {
+        let store = &*self.world.store;
+        let unavailable = |error| CommitError::Unavailable(Box::new(error));
+        let size = message.len() as u64;
+        let mut upload = store.upload(UploadOptions::new(size)).await.map_err(unavailable)?;
+        upload.write(message).await.map_err(unavailable)?;
+        let staged = upload.finish().await.map_err(unavailable)?;
+        let now = self.world.environment.now();
+        let resolved = self.world.directory.resolve(&super::plain(to)).await;
+        match resolved.map_err(|error| CommitError::Unavailable(Box::new(error)))? {
+            Resolution::Mailboxes(owners) => {
+                for owner in owners {
+                    // A sender who is gone, or whose mailbox cannot be found, hears nothing: RFC 5321 §6.1, no report
+                    // about a report.
+                    if let Ok(folder) = inbox(store, owner.account).await {
+                        let add = Op::Add(AddItem {
+                            folder,
+                            content: Content::Prefixed(ReturnPath(None).to_string().into(), staged.clone()),
+                            flags: FlagSet::new(),
+                            internal_date: now.at_offset(0),
+                        });
+                        batch.accounts.push(AccountOps { account: owner.account, ops: vec![add] });
+                    }
+                }
+            }
+            Resolution::NoSuchUser => {}
+            Resolution::NotLocal => {
+                let mut sender = Sender::new(None);
+                sender.smtputf8 = !to.is_ascii();
+                let envelope = Envelope::new(sender, vec![Recipient::new(to.clone())]);
+                let states = [(0, RecipientState::Pending { last: None })];
+                let id = QueueId(self.world.environment.id());
+                let entry = entry::entry(id, &envelope, states, size, now);
+                batch.queue.push(QueueOp::Append { entry, trace: Bytes::new(), content: staged });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a mailbox of this address is here; what is not goes out by a client.
+    ///
+    /// # Errors
+    /// When the directory cannot say now.
+    pub async fn is_local(&self, address: &str) -> Result<bool, mailstore_trait::error::DirectoryError> {
+        let plain = Address::parse(address, Grammar::default().with_utf8(true))
+            .map_or_else(|_| address.to_owned(), |address| super::plain(&address));
+        Ok(!matches!(self.world.directory.resolve(&plain).await?, Resolution::NotLocal))
+    }
+}
+
+/// What a mailbox here says.
+const DELIVERED: Reply = Reply {
+    code: 250,
+    enhanced: Some(crate::reply::EnhancedCode::new(2, 1, 5)),
+    text: std::borrow::Cow::Borrowed("Delivered"),
+};
