@@ -23,7 +23,7 @@
 //! let skeleton = scanner.finish();
 //! assert_eq!(skeleton.root().envelope().unwrap().subject, Some(&b"two parts"[..]));
 //! assert!(skeleton.section(&[2]).unwrap().content_type().is("text", "html"));
-//! assert_eq!(skeleton.section_range(&[1], Specifier::Content), Some(73..76));
+//! assert_eq!(skeleton.section_range(&[1], Specifier::Content), Some(72..75));
 //! ```
 
 mod address;

@@ -38,7 +38,9 @@ use structure::Structure;
 /// Octets of a header line beyond a kept value: its name must end within them.
 const NAME: usize = 1024;
 
-/// Finds the MIME structure of a message fed to it in pieces. See the [module documentation](self).
+/// Finds the MIME structure of a message fed to it in pieces.
+///
+/// Memory is bounded by [`Limits`], whatever the message's size; nothing of a body is kept.
 #[derive(Debug)]
 pub struct Scanner {
     limits: Limits,

@@ -9,7 +9,8 @@ pub struct BaseSubject<'a> {
     pub is_reply_or_forward: bool,
 }
 
-/// The base of a decoded subject, as [`normalize`] makes it.
+/// The base of a decoded subject, whose runs of blanks are one space each already (step 1, as
+/// [`SummaryRef::subject`](super::SummaryRef::subject) has it).
 ///
 /// Each step only shortens a slice, so the work is linear in the subject.
 pub fn base_subject(subject: &str) -> BaseSubject<'_> {
