@@ -356,12 +356,12 @@ impl Server {
         let len = end.map_or(held.len(), |at| at + 1);
         let skipped = skipped.saturating_add(len);
         self.inbox.consume(len);
-        if end.is_some() {
-            self.phase = Phase::Command;
-            self.bad(Violation::LineTooLong, Text::LineTooLong);
-        } else if skipped > self.config.limits.skip {
+        if skipped > self.config.limits.skip {
             self.events.push_back(Event::Violation(Violation::LineTooLong));
             self.finish(Farewell::plain_err(Text::LineTooLong, CloseReason::Limit));
+        } else if end.is_some() {
+            self.phase = Phase::Command;
+            self.bad(Violation::LineTooLong, Text::LineTooLong);
         } else if self.inbox.is_closed() {
             self.finish(Farewell::silent(CloseReason::Eof));
         } else {

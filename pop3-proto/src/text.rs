@@ -216,7 +216,7 @@ fn english(text: Text) -> &'static str {
     match text {
         Text::Greeting => "{host} POP3 server ready",
         Text::Goodbye => "goodbye",
-        Text::Removed => "goodbye, {0} messages removed",
+        Text::Removed => "goodbye, messages removed: {0}",
         Text::Done => "done",
         Text::MaildropReady => "maildrop has {0} messages ({1} octets)",
         Text::Octets => "{0} octets",
@@ -269,7 +269,7 @@ fn german(text: Text) -> &'static str {
     match text {
         Text::Greeting => "{host} POP3-Server bereit",
         Text::Goodbye => "auf Wiedersehen",
-        Text::Removed => "auf Wiedersehen, {0} Nachrichten gelöscht",
+        Text::Removed => "auf Wiedersehen, gelöschte Nachrichten: {0}",
         Text::Done => "erledigt",
         Text::MaildropReady => "Postfach enthält {0} Nachrichten ({1} Oktette)",
         Text::Octets => "{0} Oktette",
@@ -322,7 +322,7 @@ fn french(text: Text) -> &'static str {
     match text {
         Text::Greeting => "{host} serveur POP3 prêt",
         Text::Goodbye => "au revoir",
-        Text::Removed => "au revoir, {0} messages supprimés",
+        Text::Removed => "au revoir, messages supprimés : {0}",
         Text::Done => "fait",
         Text::MaildropReady => "la boîte contient {0} messages ({1} octets)",
         Text::Octets => "{0} octets",
@@ -375,7 +375,7 @@ fn spanish(text: Text) -> &'static str {
     match text {
         Text::Greeting => "{host} servidor POP3 listo",
         Text::Goodbye => "adiós",
-        Text::Removed => "adiós, {0} mensajes eliminados",
+        Text::Removed => "adiós, mensajes eliminados: {0}",
         Text::Done => "hecho",
         Text::MaildropReady => "el buzón contiene {0} mensajes ({1} octetos)",
         Text::Octets => "{0} octetos",
