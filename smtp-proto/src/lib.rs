@@ -20,6 +20,8 @@ pub mod command;
 pub mod config;
 pub mod dsn;
 pub mod event;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod queue;
 pub mod reply;
 pub mod request;

@@ -359,6 +359,19 @@ fn an_unreadable_message_is_not_ended_with_a_dot() {
 }
 
 #[test]
+fn a_refusal_in_the_middle_of_the_message() {
+    let mut rig = Rig2::new(relay(), vec![message(&["a@b"], &"x".repeat(10_000_000))]);
+    rig.hear("220 mx\n");
+    rig.hear("250-mx\n250 PIPELINING\n");
+    rig.hear("250 ok\n250 ok\n");
+    rig.drain = false;
+    rig.hear("354 go\n");
+    rig.hear("552 5.3.4 enough\n");
+    assert_eq!(rig.failure(0, 0), (true, Stage::FinalDot, "552 5.3.4 enough".into(), true));
+    assert_eq!(rig.closed, Some(CloseReason::Protocol));
+}
+
+#[test]
 fn needs_are_checked_before_sending() {
     let mut utf8 = message(&["zo\u{eb}@b"], "x\r\n");
     utf8.0.envelope.sender.smtputf8 = true;

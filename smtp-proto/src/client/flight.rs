@@ -237,12 +237,13 @@ impl Client {
 
     /// The message's next octets.
     pub(super) fn body(&mut self, now: Instant, unsent: usize) -> Step {
-        if !self.inbox.is_empty() {
-            // A reply before the final dot: the server gave up, and a message cannot be broken off but by closing.
-            return self.read(now);
-        }
-        if self.inbox.is_closed() {
-            return self.fail(now, Stage::Body, request::LOST, CloseReason::Eof);
+        match self.inbox.as_slice().first() {
+            // A refusal before the final dot: the server gave up, and a message cannot be broken off but by closing.
+            Some(b'4' | b'5') => return self.read(now),
+            // Anything else is read in its turn.
+            Some(_) => {}
+            None if self.inbox.is_closed() => return self.fail(now, Stage::Body, request::LOST, CloseReason::Eof),
+            None => {}
         }
         if unsent + self.outbox.len() > self.config.limits.low_water {
             if self.stalled.is_none_or(|held| unsent < held) {
@@ -305,11 +306,8 @@ impl Client {
         self.report(now, After::Next)
     }
 
-    /// A reply came while the message was still going out.
+    /// A refusal came while the message was still going out.
     pub(super) fn early_reply(&mut self, now: Instant, reply: Reply) -> Step {
-        if reply.is_positive() || reply.is_intermediate() {
-            return self.nonsense(now);
-        }
         let failure = Failure { stage: Stage::FinalDot, reply, remote: true };
         self.conclude(now, &failure, After::Close(CloseReason::Protocol))
     }

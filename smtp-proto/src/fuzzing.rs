@@ -1,0 +1,248 @@
+//! What the fuzz targets run, one function each, and a test that replays their seeds.
+//!
+//! Each takes any octets, panics when an invariant breaks and returns otherwise. Not part of the public contract.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use mailstore_trait::session::{LayerInfo, Output, Peer, Session};
+
+use crate::address::{Address, Grammar};
+use crate::client::{self, Client};
+use crate::command::Command;
+use crate::config::{Ask, Config, Extensions};
+use crate::reply::{EnhancedCode, ReplyReader};
+use crate::request::{Committed, Decision, Envelope, Recipient, Request, Sender, Stepped};
+use crate::server::Server;
+
+/// A command line: what parses stays what it was when it is written and parsed again.
+pub fn smtp_command(data: &[u8]) {
+    let grammar = Grammar::default().with_utf8(true);
+    for extensions in [Extensions::all(), Extensions::empty()] {
+        match Command::parse(data, extensions, grammar) {
+            Ok(Command::Mail(path, _)) => {
+                if let Some(address) = path.to_address() {
+                    again(&address, grammar);
+                }
+            }
+            Ok(Command::Rcpt(path, _)) => again(&path.to_address(), grammar),
+            _ => {}
+        }
+    }
+}
+
+fn again(address: &Address, grammar: Grammar) {
+    assert_eq!(Address::parse(address.as_str(), grammar).as_ref(), Ok(address));
+    assert!(address.local_part().len() <= grammar.local_part);
+    let _ = address.local_part_unquoted();
+}
+
+/// A server's replies: bounded, and one value each.
+pub fn smtp_reply(data: &[u8]) {
+    let mut reader = ReplyReader::default();
+    for line in data.split(|octet| *octet == b'\n') {
+        match reader.line(line.strip_suffix(b"\r").unwrap_or(line)) {
+            Ok(Some(reply)) => {
+                assert!((200..600).contains(&reply.code) && !reply.lines.is_empty());
+                let value = reply.to_reply();
+                assert!(value.enhanced.is_none_or(|code| u16::from(code.class) == value.code / 100));
+                if let Some(code) = value.enhanced {
+                    assert_eq!(EnhancedCode::split(&code.to_string()).map(|(same, _)| same), Some(code));
+                }
+            }
+            Ok(None) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// A conversation with a server: the first octets choose the role and how the input is cut.
+pub fn smtp_server(data: &[u8]) {
+    let Some(([role, step], script)) = data.split_first_chunk::<2>() else { return };
+    let config = match role % 3 {
+        0 => Config::new("mx.example.org"),
+        1 => Config::submission("mx.example.org", ["PLAIN", "LOGIN"]),
+        _ => Config::lmtp("mx.example.org"),
+    };
+    let config = Config {
+        extensions: Extensions::all(),
+        starttls: role & 8 != 0,
+        cleartext_auth: true,
+        ask: Ask::all(),
+        ..config
+    };
+    let window = config.limits.window;
+    let mut server = Server::new(Arc::new(config), Peer::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 25))));
+    let decline = role & 16 != 0;
+    let mut commits = 0_u32;
+    run(&mut server, script, usize::from(*step), window, |request| {
+        if decline {
+            return request.decline();
+        }
+        match request {
+            Request::Connect(pending) => pending.answer(Decision::Accepted),
+            Request::Hello(pending) => pending.answer(Decision::Accepted),
+            Request::MailFrom(pending) => pending.answer(Decision::Accepted),
+            Request::RcptTo(pending) => {
+                let decisions = pending.query.accept_all();
+                pending.answer(decisions)
+            }
+            Request::BodyOpen(pending) => pending.answer(Decision::Accepted),
+            Request::BodyChunk(pending) => {
+                assert!(!pending.query.is_empty());
+                pending.answer(Decision::Accepted)
+            }
+            Request::Commit(pending) => {
+                assert!(!pending.query.envelope.recipients.is_empty());
+                commits += 1;
+                pending.answer(Committed::Accepted(commits.to_string()))
+            }
+            Request::SaslStep(pending) => {
+                let stepped = match pending.query.first {
+                    true => Stepped::Challenge(Bytes::from_static(b"more")),
+                    false => Stepped::Done { identity: "user".into(), last: pending.query.octets.clone() },
+                };
+                pending.answer(stepped)
+            }
+            other => other.decline(),
+        }
+    });
+}
+
+/// A conversation with a client: the first octets choose what it is to do and how the input is cut.
+pub fn smtp_client(data: &[u8]) {
+    use client::request::{Credentials, Next, Outgoing, Page, Request, Response};
+    let Some(([kind, step], script)) = data.split_first_chunk::<2>() else { return };
+    let mut config = client::Config::new("client.example");
+    (config.lmtp, config.login) = (kind & 1 != 0, kind & 2 != 0);
+    let window = config.limits.window;
+    let mut client = Client::new(Arc::new(config), None);
+    let (mut handed, mut reported) = (0_usize, 0_usize);
+    run(&mut client, script, usize::from(*step), window, |request| match request {
+        Request::NextMessage(pending) if handed < 3 => {
+            assert_eq!(handed, reported, "every message is reported before the next");
+            handed += 1;
+            let to = ["a@b.example", "\"c d\"@e.example"];
+            let parsed = |text: &&str| Address::parse(text, Grammar::default()).ok().map(Recipient::new);
+            let envelope = Envelope::new(Sender::new(None), to.iter().filter_map(parsed).collect());
+            pending.answer(Next::Send(Box::new(Outgoing { envelope, size: 7 })))
+        }
+        Request::Login(pending) => {
+            pending.answer(Credentials::Mechanism { name: "PLAIN".into(), initial: Some(Bytes::new()) })
+        }
+        Request::Challenge(pending) => {
+            let octets = pending.query.octets.clone();
+            pending.answer(Response::Octets(octets))
+        }
+        Request::Succeeded(pending) => pending.answer(true),
+        Request::ReadBody(pending) if pending.query.offset == 0 => {
+            pending.answer(Page::Octets(Bytes::from_static(b".\r\n\n.\rx")))
+        }
+        Request::ReadBody(pending) => pending.answer(Page::End),
+        Request::Report(pending) => {
+            assert_eq!(pending.query.outcomes.len(), 2);
+            reported += 1;
+            pending.answer(())
+        }
+        other => other.decline(),
+    });
+    assert_eq!(handed, reported, "every message is reported");
+}
+
+/// Feeds a session in steps, then ends its input and lets time pass: it must end.
+fn run<S: Session>(
+    session: &mut S,
+    script: &[u8],
+    step: usize,
+    window: usize,
+    mut answer: impl FnMut(S::Request) -> S::Answered,
+) {
+    let Some(mut now) = origin() else { return };
+    let mut left = script;
+    let mut ended = false;
+    for _ in 0..1_000_000 {
+        match session.poll_output(now, 0) {
+            Output::Request(request) => {
+                let answered = answer(request);
+                session.resume(answered);
+            }
+            Output::Layer(_) => session.layered(Ok(LayerInfo::new())),
+            Output::Send(octets) => assert!(!octets.is_empty()),
+            Output::Event(_) => {}
+            Output::Wait(wait) => {
+                if wait.input && !left.is_empty() {
+                    let (piece, rest) = left.split_at(step.max(1).min(left.len()));
+                    let taken = session.handle_input(piece);
+                    assert!(taken > 0 && taken <= window, "input was promised room");
+                    left = piece
+                        .get(taken..)
+                        .filter(|piece| !piece.is_empty())
+                        .map_or(rest, |_| left.get(taken..).unwrap_or_default());
+                } else if wait.input && !ended {
+                    ended = true;
+                    session.handle_eof();
+                } else {
+                    let deadline = wait.deadline.filter(|deadline| *deadline > now);
+                    assert!(deadline.is_some() || wait.input, "a wait that nothing ends");
+                    now = deadline.unwrap_or(now + Duration::from_secs(1));
+                }
+            }
+            Output::Close(_) => return,
+        }
+    }
+    panic!("the session never ends");
+}
+
+/// An instant to count from; its value is never looked at.
+#[allow(clippy::disallowed_methods, clippy::unnecessary_wraps, reason = "there is no other way to make an Instant")]
+fn origin() -> Option<Instant> {
+    Some(Instant::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn replay(target: &str, run: fn(&[u8])) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds").join(target);
+        let mut seeds = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let seed = std::fs::read(entry.unwrap().path()).unwrap();
+            run(&seed);
+            for at in 0..seed.len() {
+                run(&seed[..at]);
+                for flip in [0x01, 0x20, 0x80] {
+                    let mut other = seed.clone();
+                    other[at] ^= flip;
+                    run(&other);
+                }
+            }
+            seeds += 1;
+        }
+        assert!(seeds >= 5, "{target}: {seeds} seeds");
+    }
+
+    #[test]
+    fn smtp_command_seeds_replay() {
+        replay("smtp_command", smtp_command);
+    }
+
+    #[test]
+    fn smtp_reply_seeds_replay() {
+        replay("smtp_reply", smtp_reply);
+    }
+
+    #[test]
+    fn smtp_server_seeds_replay() {
+        replay("smtp_server", smtp_server);
+    }
+
+    #[test]
+    fn smtp_client_seeds_replay() {
+        replay("smtp_client", smtp_client);
+    }
+}
