@@ -1,0 +1,209 @@
+//! Administration from the command line: on the same data folder, whether the server runs or not.
+
+use std::io::{BufRead, Write};
+use std::path::Path;
+
+use mailstore_embedded::Store;
+use mailstore_trait::directory::{Directory, Principal, Resolution};
+use mailstore_trait::environment::Environment;
+use mailstore_trait::error::{DirectoryError, ReadError};
+use mailstore_trait::id::QueueId;
+use mailstore_trait::queue::{QueueStore, RecipientState};
+use mailstore_trait::sasl::Secret;
+use mailstore_trait::store::MailStore;
+
+use crate::cli::{QueueCommand, UserCommand};
+use crate::config::Config;
+use crate::environment::System;
+use crate::transfer::export::Format;
+use crate::{Failure, data, transfer};
+
+/// Queue entries read in one page.
+const PAGE: usize = 1000;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AdminError {
+    #[error(transparent)]
+    Data(#[from] data::DataError),
+    #[error("{address}: {source}")]
+    Account { address: String, source: DirectoryError },
+    #[error("{0}: not an address of one of our domains ({1})")]
+    Domain(String, String),
+    #[error("the passwords differ")]
+    Differ,
+    #[error("the password is empty")]
+    Empty,
+    #[error("the password can't be read: {0}")]
+    Password(std::io::Error),
+    #[error("{0}: not a queue id")]
+    QueueId(String),
+    #[error("{0}: nothing with this id waits")]
+    NotQueued(String),
+    #[error("the queue: {0}")]
+    Queue(#[from] ReadError),
+    #[error("standard output: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+/// `user …`
+pub(crate) async fn user(config: &Config, command: UserCommand) -> Result<(), AdminError> {
+    let store = data::open(config)?;
+    let result = with_users(config, &store, command).await;
+    store.close().await;
+    result
+}
+
+async fn with_users(config: &Config, store: &Store, command: UserCommand) -> Result<(), AdminError> {
+    let failed = |address: &str| {
+        let address = address.to_owned();
+        move |source| AdminError::Account { address, source }
+    };
+    match command {
+        UserCommand::Add { address, password_stdin } => {
+            let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
+            if !config.is_local(domain) {
+                return Err(AdminError::Domain(address, config.domains.join(", ")));
+            }
+            let password = password(password_stdin)?;
+            match data::add_user(store, &address, password).await {
+                Err(data::DataError::Directory(source)) => Err(AdminError::Account { address, source }),
+                other => Ok(other.map(drop)?),
+            }
+        }
+        UserCommand::List => {
+            let mut addresses: Vec<String> = store.users().list().await.map_err(failed("list"))?.into_iter().map(|user| user.address).collect();
+            addresses.sort();
+            let mut out = std::io::stdout().lock();
+            for address in addresses {
+                writeln!(out, "{address}")?;
+            }
+            Ok(())
+        }
+        UserCommand::Remove { address } => store.users().remove(&address).await.map(drop).map_err(failed(&address)),
+        UserCommand::Passwd { address, password_stdin } => {
+            let records = store.users().records(password(password_stdin)?).await.map_err(failed(&address))?;
+            store.users().set_records(&address, records).await.map_err(failed(&address))
+        }
+    }
+}
+
+fn password(from_stdin: bool) -> Result<Secret, AdminError> {
+    let password = if from_stdin {
+        let mut line = String::new();
+        std::io::stdin().lock().read_line(&mut line).map_err(AdminError::Password)?;
+        line.trim_end_matches(['\r', '\n']).to_owned()
+    } else {
+        let first = rpassword::prompt_password("Password: ").map_err(AdminError::Password)?;
+        if rpassword::prompt_password("Again: ").map_err(AdminError::Password)? != first {
+            return Err(AdminError::Differ);
+        }
+        first
+    };
+    if password.is_empty() { Err(AdminError::Empty) } else { Ok(Secret::new(password)) }
+}
+
+/// `queue …`
+pub(crate) async fn queue(config: &Config, command: QueueCommand) -> Result<(), AdminError> {
+    let store = data::open(config)?;
+    let result = with_queue(&store, command).await;
+    store.close().await;
+    result
+}
+
+async fn with_queue(queue: &dyn QueueStore, command: QueueCommand) -> Result<(), AdminError> {
+    match command {
+        QueueCommand::List => {
+            let mut after = None;
+            let mut out = std::io::stdout().lock();
+            loop {
+                let entries = queue.list(after, PAGE).await?;
+                for entry in &entries {
+                    let from = entry.return_path.as_deref().unwrap_or_default();
+                    let due = entry.due.at_offset(0);
+                    writeln!(out, "{} <{from}> {} octets, tried {} times, next {due}", entry.id, entry.size, entry.attempts)?;
+                    for recipient in &entry.recipients {
+                        let state = match &recipient.state {
+                            RecipientState::Pending { last } => last.as_deref().unwrap_or("waiting"),
+                            RecipientState::Delivered { reply } | RecipientState::Failed { reply } => reply,
+                        };
+                        writeln!(out, "    {}: {}", recipient.address, state.replace(['\r', '\n'], " "))?;
+                    }
+                }
+                match entries.last() {
+                    Some(last) if entries.len() == PAGE => after = Some(last.id),
+                    _ => return Ok(()),
+                }
+            }
+        }
+        QueueCommand::Flush { id } => {
+            let wanted = id.as_deref().map(queue_id).transpose()?;
+            let flushed = queue.flush(wanted, System.now()).await?;
+            match id {
+                Some(id) if flushed == 0 => Err(AdminError::NotQueued(id)),
+                _ => Ok(()),
+            }
+        }
+        QueueCommand::Remove { id } => match queue.discard(queue_id(&id)?).await? {
+            true => Ok(()),
+            false => Err(AdminError::NotQueued(id)),
+        },
+    }
+}
+
+/// Reads an id as lists and logs show it.
+fn queue_id(text: &str) -> Result<QueueId, AdminError> {
+    let wrong = || AdminError::QueueId(text.to_owned());
+    let number = u128::from_str_radix(text, 16).ok().filter(|_| text.len() == 32).ok_or_else(wrong)?;
+    Ok(QueueId(number.to_be_bytes()))
+}
+
+/// `import …`
+pub(crate) async fn import(config: &Config, address: &str, path: &Path, skip: bool) -> Result<(), Failure> {
+    let store = data::open(config)?;
+    let principal = principal(&store, address).await?;
+    let done = transfer::import::import(&store, principal.account, path, System.now(), skip).await?;
+    println!("imported {} messages, {} octets; skipped {}", done.messages, done.octets, done.skipped);
+    store.close().await;
+    Ok(())
+}
+
+/// `export …`
+pub(crate) async fn export(config: &Config, address: &str, path: &Path, mbox: bool) -> Result<(), Failure> {
+    let store = data::open(config)?;
+    let principal = principal(&store, address).await?;
+    let format = if mbox { Format::Mbox } else { Format::Maildir };
+    let messages = transfer::export::export(&store, principal.account, path, format).await?;
+    println!("exported {messages} messages");
+    store.close().await;
+    Ok(())
+}
+
+async fn principal(store: &Store, address: &str) -> Result<Principal, AdminError> {
+    let failed = |source| AdminError::Account { address: address.to_owned(), source };
+    match store.users().resolve(address).await.map_err(failed)? {
+        Resolution::Mailboxes(mut found) if found.len() == 1 => found.pop().ok_or_else(|| failed(DirectoryError::NotFound)),
+        _ => Err(failed(DirectoryError::NotFound)),
+    }
+}
+
+/// `check`
+pub(crate) fn check(config: &Config) {
+    println!("hostname {}", config.hostname);
+    println!("domains {}", config.domains.join(", "));
+    println!("data_dir {}", config.data_dir.display());
+    for (service, addresses) in crate::listener::Service::all(&config.listen) {
+        for address in addresses {
+            println!("listen {} {address}", service.name());
+        }
+    }
+    for (name, unserved) in [("https", &config.listen.https), ("metrics", &config.listen.metrics)] {
+        if !unserved.0.is_empty() {
+            println!("listen {name} {unserved}: not served by this version");
+        }
+    }
+    for route in &config.outbound.routes {
+        println!("route {} to {}:{}, tls {:?}", route.domain, route.host, route.port, route.tls);
+    }
+    println!("the configuration is good");
+}

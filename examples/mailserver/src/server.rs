@@ -1,0 +1,110 @@
+//! What all connections share, and how each protocol's session is made and driven.
+
+mod imap;
+mod pop3;
+mod smtp;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mailstore_embedded::Store;
+use mailstore_trait::auth::Authenticator;
+use mailstore_trait::directory::Directory;
+use mailstore_trait::drive::DriveLimits;
+use mailstore_trait::environment::Environment;
+use mailstore_trait::sasl::{Mechanism, ScramHash};
+use mailstore_trait::store::MailStore;
+use tokio::sync::Notify;
+
+pub(crate) use self::smtp::policy;
+use crate::config::Config;
+use crate::environment::System;
+use crate::listener::Service;
+use crate::throttle::{Throttle, Throttled};
+use crate::tls::{Acceptor, Certificates, TlsError};
+
+/// Everything a connection needs.
+pub(crate) struct Server {
+    pub(crate) throttle: Arc<Throttle>,
+    pub(crate) drive: DriveLimits,
+    store: Arc<dyn MailStore>,
+    directory: Arc<dyn Directory>,
+    authenticator: Arc<dyn Authenticator>,
+    environment: Arc<dyn Environment>,
+    acceptors: Acceptors,
+    smtp: smtp::Configs,
+    pop3: Arc<pop3_proto::Config>,
+    imap: Arc<imap_proto_core::Config>,
+    /// Rung whenever a message was put into the queue.
+    queued: Arc<Notify>,
+}
+
+/// One acceptor for each set of ALPN names: offering another protocol's name ends the handshake, so that no client can
+/// be led to the wrong port unawares.
+struct Acceptors {
+    smtp: Acceptor,
+    pop3: Acceptor,
+    imap: Acceptor,
+}
+
+impl Server {
+    pub(crate) fn new(
+        config: &Config,
+        store: Arc<Store>,
+        certificates: &Certificates,
+        queued: Arc<Notify>,
+    ) -> Result<Server, TlsError> {
+        let throttle = Throttle::new(&config.limits);
+        let users = store.users().clone();
+        let directory: Arc<dyn Directory> = Arc::new(users.clone());
+        let authenticator = Throttled { inner: users, throttle: Arc::clone(&throttle) };
+        Ok(Server {
+            throttle,
+            drive: DriveLimits::default(),
+            store,
+            directory,
+            authenticator: Arc::new(authenticator),
+            environment: Arc::new(System),
+            acceptors: Acceptors {
+                // No ALPN name is registered for SMTP.
+                smtp: certificates.acceptor(&[])?,
+                pop3: certificates.acceptor(&[b"pop3"])?,
+                imap: certificates.acceptor(&[b"imap"])?,
+            },
+            smtp: smtp::Configs::new(config),
+            pop3: Arc::new(pop3::config(config)),
+            imap: Arc::new(imap::config(config)),
+            queued,
+        })
+    }
+
+    /// What puts TLS on this service's connections.
+    pub(crate) fn acceptor(&self, service: Service) -> &Acceptor {
+        match service {
+            Service::Smtp | Service::Submission | Service::Submissions | Service::Lmtp => &self.acceptors.smtp,
+            Service::Pop3 | Service::Pop3s => &self.acceptors.pop3,
+            Service::Imap | Service::Imaps => &self.acceptors.imap,
+        }
+    }
+}
+
+/// The time a limit of the configuration allows, but not less than a protocol asks for when nothing was configured.
+fn idle(config: &Config) -> Duration {
+    config.limits.idle_time.0
+}
+
+/// Octets of the configuration as a length in memory.
+fn length(octets: crate::config::Octets) -> usize {
+    usize::try_from(octets.0).unwrap_or(usize::MAX)
+}
+
+/// The SASL mechanisms offered, best first. What a user's stored verifiers can't answer is refused like a wrong password.
+fn mechanisms() -> impl Iterator<Item = Mechanism> {
+    [
+        Mechanism::Scram { hash: ScramHash::Sha256, plus: true },
+        Mechanism::Scram { hash: ScramHash::Sha256, plus: false },
+        Mechanism::Plain,
+        Mechanism::Login,
+    ]
+    .into_iter()
+}
