@@ -3,6 +3,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`server`] | the server's session: [`Server`] |
+//! | [`client`] | the client's session: [`Client`] |
 //! | [`config`] | what an embedder decides: [`Config`], [`Limits`] |
 //! | [`request`], [`event`] | what a server asks, and what it tells |
 //! | [`command`], [`reply`], [`capability`] | the wire: commands in place, status lines, CAPA |
@@ -11,6 +12,7 @@
 //! | [`text`] | what the server says to people, in four languages |
 
 pub mod capability;
+pub mod client;
 pub mod command;
 pub mod config;
 pub mod event;
@@ -22,6 +24,7 @@ pub mod stuff;
 pub mod text;
 pub mod top;
 
+pub use client::Client;
 pub use config::{Config, Limits};
 pub use event::Event;
 pub use request::{Answered, Request};

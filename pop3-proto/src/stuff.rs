@@ -11,7 +11,7 @@
 //! APPEND, an import). A line is taken to begin behind *every* LF, bare or not, and a dot there is doubled: a client that
 //! ends lines at LF then can't be made to see the end of the response in the middle of a message.
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use mailstore_trait::session::Outbox;
 
 /// Where a stream of octets stands within its lines.
@@ -85,18 +85,26 @@ fn place(octets: &[u8], before: Place) -> Place {
     }
 }
 
-/// What [`Unstuffer::pull`] found at the front of the input.
-#[derive(Debug, PartialEq, Eq)]
+/// What [`Unstuffer::next`] found at the front of the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Piece {
     /// Octets of the message.
-    Octets(Bytes),
-    /// The response is over; its terminator is consumed.
-    End,
+    Octets {
+        /// Octets before them to drop.
+        skip: usize,
+        /// How many there are.
+        len: usize,
+    },
+    /// The response is over.
+    End {
+        /// Octets of its terminator to drop.
+        len: usize,
+    },
     /// More input is needed.
     More,
 }
 
-/// Unstuffs one incoming response, as slices of the input.
+/// Unstuffs one incoming response: says which slices of the input are the message.
 ///
 /// Lines end at CRLF only. What can't be judged yet, a dot at the beginning of a line, stays in the input with what
 /// follows it: at most two octets.
@@ -119,31 +127,29 @@ impl Unstuffer {
         Unstuffer::default()
     }
 
-    /// Splits the next piece off the front of `input`.
-    pub fn pull(&mut self, input: &mut Bytes) -> Piece {
+    /// Looks at the front of `input`. The caller drops and takes what is named before it asks again.
+    pub fn next(&mut self, input: &[u8]) -> Piece {
+        let mut skip = 0;
         if self.line {
-            match input.as_ref() {
-                [b'.', b'\r', b'\n', ..] => {
-                    input.advance(3);
-                    return Piece::End;
-                }
+            match input {
+                [b'.', b'\r', b'\n', ..] => return Piece::End { len: 3 },
                 [] | [b'.'] | [b'.', b'\r'] => return Piece::More,
                 // RFC 1939 §3: the first octet of a line that begins with a dot is removed.
-                [b'.', ..] => input.advance(1),
+                [b'.', ..] => skip = 1,
                 _ => {}
             }
             self.line = false;
         }
-        let len = self.line_start(input);
+        let message = input.get(skip..).unwrap_or_default();
+        let len = self.line_start(message);
         if len == 0 {
             return Piece::More;
         }
-        let piece = input.split_to(len);
-        self.after_cr = piece.last() == Some(&b'\r');
-        Piece::Octets(piece)
+        self.after_cr = message.get(..len).is_some_and(|piece| piece.ends_with(b"\r"));
+        Piece::Octets { skip, len }
     }
 
-    /// How many octets come before the next line that begins with a dot, or before what can't be judged yet.
+    /// How many octets come before the next line that begins with a dot, or before the end of the input.
     fn line_start(&mut self, input: &[u8]) -> usize {
         // The line end may have begun in the piece before.
         if self.after_cr && input.first() == Some(&b'\n') && matches!(input.get(1), Some(b'.') | None) {
@@ -181,15 +187,13 @@ mod tests {
         let (mut unstuffer, mut input, mut message) = (Unstuffer::new(), Vec::new(), Vec::new());
         for piece in pieces {
             input.extend_from_slice(piece);
-            let mut octets = Bytes::copy_from_slice(&input);
             loop {
-                match unstuffer.pull(&mut octets) {
-                    Piece::Octets(piece) => message.extend_from_slice(&piece),
-                    Piece::End => return Some(message),
+                match unstuffer.next(&input) {
+                    Piece::Octets { skip, len } => message.extend(input.drain(..skip + len).skip(skip)),
+                    Piece::End { .. } => return Some(message),
                     Piece::More => break,
                 }
             }
-            input = octets.to_vec();
         }
         None
     }
