@@ -27,6 +27,9 @@ use crate::response;
 /// More flag changes than this at once are not gathered: the messages are looked at again instead.
 const MAX_CHANGED: usize = 4096;
 
+/// Lines written at once; the session looks at its output's room in between.
+const TOLD_AT_ONCE: usize = 1000;
+
 /// The selected mailbox as the client knows it.
 #[derive(Debug)]
 pub struct View {
@@ -309,20 +312,25 @@ impl View {
         !self.gone.is_empty()
     }
 
-    /// Writes what the client does not know yet and may be told.
+    /// Writes what the client does not know yet and may be told, a bounded piece at a time; true when there is more.
     ///
     /// RFC 9051 §7.5.1: EXPUNGE shifts numbers, so it waits while they are in use. EXISTS never shrinks: it is sent for
     /// new messages only, and counts what the client still takes for existing.
-    pub fn tell(&mut self, may: May, out: &mut BytesMut) {
+    #[must_use]
+    pub fn tell(&mut self, may: May, out: &mut BytesMut) -> bool {
         if may.expunge && !self.gone.is_empty() {
             self.tell_expunged(out);
+            if !self.gone.is_empty() {
+                return true;
+            }
         }
         if !self.added.is_empty() {
             self.added = UidSet::new();
             response::count(u64::from(self.uids.len()), "EXISTS", out);
             response::count(self.recent.len(), "RECENT", out);
         }
-        for (uid, flags) in std::mem::take(&mut self.changed) {
+        let rest = self.changed.split_off(self.changed.len().min(TOLD_AT_ONCE));
+        for (uid, flags) in std::mem::replace(&mut self.changed, rest) {
             let Some(seq) = self.uids.seq(uid) else { continue };
             response::fetch_head(seq, out);
             out.put_slice(b"UID ");
@@ -331,22 +339,23 @@ impl View {
             response::flags(flags.system, flags.keywords().iter(), self.recent.contains(uid), out);
             out.put_slice(b")\r\n");
         }
+        !self.changed.is_empty()
     }
 
     /// From the last to the first, so that each number is right when it is told and none has to be counted anew.
     fn tell_expunged(&mut self, out: &mut BytesMut) {
-        let gone = std::mem::take(&mut self.gone);
-        for range in gone.ranges().rev() {
+        let told = self.gone.split_off(self.gone.len().saturating_sub(TOLD_AT_ONCE as u64));
+        for range in told.ranges().rev() {
             for uid in (range.start().value()..=range.end().value()).rev().filter_map(Uid::new) {
                 if let Some(seq) = self.uids.seq(uid) {
                     response::count(u64::from(seq.value()), "EXPUNGE", out);
                 }
             }
         }
-        Arc::make_mut(&mut self.uids).remove(&gone);
+        Arc::make_mut(&mut self.uids).remove(&told);
         self.recent = self.uids.intersection(&self.recent);
         self.added = self.uids.intersection(&self.added);
-        self.changed.retain(|(uid, _)| !gone.contains(*uid));
+        self.changed.retain(|(uid, _)| !told.contains(*uid));
     }
 }
 

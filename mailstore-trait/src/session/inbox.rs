@@ -69,6 +69,11 @@ impl Inbox {
         self.wide = wide;
     }
 
+    /// Changes the window: larger while something announced is let in, small again afterwards. What is buffered stays.
+    pub fn set_window(&mut self, window: usize) {
+        self.window = window.max(IDLE_RESERVE);
+    }
+
     /// Notes that no more octets will come.
     pub fn close(&mut self) {
         self.eof = true;
@@ -188,6 +193,20 @@ mod tests {
         }
         assert_eq!(offered, 2048);
         assert!(!inbox.is_readable());
+    }
+
+    #[test]
+    fn a_window_can_grow_and_shrink() {
+        let mut inbox = Inbox::new(1024);
+        while fill(&mut inbox, &[b'x'; 512]) > 0 {}
+        assert_eq!(inbox.len(), 1024);
+        inbox.set_window(3000);
+        while fill(&mut inbox, &[b'x'; 512]) > 0 {}
+        assert_eq!(inbox.len(), 3000);
+        inbox.set_window(1024);
+        assert!(!inbox.is_readable());
+        inbox.consume(2500);
+        assert_eq!(inbox.room(), 524);
     }
 
     #[test]

@@ -1,0 +1,98 @@
+//! EXPUNGE, UID EXPUNGE and CLOSE (RFC 9051 §6.4.3, §6.4.9, §6.4.1; RFC 4315 §2.1).
+//!
+//! First the messages with `\Deleted` are looked for, then removed, cut at [`Limits::batch`](crate::Limits::batch) a
+//! commit; each commit removes only those that still have the flag.
+
+use std::sync::Arc;
+
+use mailstore_trait::flags::SystemFlags;
+use mailstore_trait::query::{Filter, Test};
+use mailstore_trait::session::CloseReason;
+use mailstore_trait::uid_set::UidSet;
+
+use super::state::{Core, Flow, Step, finish};
+use super::store::refused;
+use crate::command::SequenceSet;
+use crate::request::{self, Answer};
+use crate::response::Reply;
+
+/// Messages that are being removed.
+#[derive(Debug)]
+pub(super) struct Expunge {
+    /// Whether the mailbox is left afterwards, without telling what was removed.
+    close: bool,
+    /// Messages to look at.
+    scope: UidSet,
+    /// Messages with `\Deleted`.
+    deleted: UidSet,
+    answer: Option<Answer>,
+}
+
+impl Expunge {
+    pub(super) fn start(core: &mut Core, set: Option<&SequenceSet>) -> Step {
+        let Some(view) = &core.view else { return finish(Reply::bad("No mailbox is selected")) };
+        if view.is_read_only() {
+            return finish(Reply::no("READ-ONLY", "The mailbox is read-only"));
+        }
+        let scope = set.map_or_else(|| view.uids().to_set(), |set| set.by_uid(view.uids()));
+        Step::Go(Expunge::flow(false, scope))
+    }
+
+    pub(super) fn close(core: &mut Core) -> Step {
+        let Some(view) = &core.view else { return finish(Reply::bad("No mailbox is selected")) };
+        // RFC 9051 §6.4.1: nothing is removed from a mailbox opened with EXAMINE.
+        let scope = if view.is_read_only() { UidSet::new() } else { view.uids().to_set() };
+        Step::Go(Expunge::flow(true, scope))
+    }
+
+    fn flow(close: bool, scope: UidSet) -> Flow {
+        Flow::Expunge(Box::new(Expunge { close, scope, deleted: UidSet::new(), answer: None }))
+    }
+
+    pub(super) fn poll(&mut self, core: &mut Core) -> Step {
+        match self.answer.take() {
+            None | Some(Answer::Expunge(Ok(_))) => {}
+            Some(Answer::Search(Ok(found))) => {
+                let matches = self.scope.intersection(&found.uids);
+                matches.ranges().for_each(|range| self.deleted.insert_range(range));
+                self.scope = super::search::after(&self.scope, found.next);
+            }
+            Some(Answer::Search(Err(refusal)) | Answer::Expunge(Err(refusal))) => {
+                if self.close {
+                    // RFC 9051 §6.4.1: CLOSE has no way to fail that clients know of; the mailbox is left in any case.
+                    core.view = None;
+                }
+                return finish(refused(refusal));
+            }
+            Some(_) => {
+                core.close(CloseReason::Unanswered);
+                return Step::Flush;
+            }
+        }
+        let (Some(account), Some(view)) = (core.account(), core.view.as_ref()) else {
+            return finish(Reply::bad("No mailbox is selected"));
+        };
+        let folder = view.folder();
+        if !self.scope.is_empty() {
+            let filter = Arc::new(Filter::from(Test::Flags(SystemFlags::DELETED)));
+            return core.ask(request::Search { account, folder, uids: self.scope.clone(), filter });
+        }
+        let rest = self.deleted.split_off(core.config.limits.batch.max(1) as u64);
+        let uids = std::mem::replace(&mut self.deleted, rest);
+        if !uids.is_empty() {
+            return core.ask(request::Expunge { account, folder, uids });
+        }
+        if self.close {
+            core.view = None;
+            return finish(Reply::ok("CLOSE completed"));
+        }
+        finish(Reply::ok("EXPUNGE completed"))
+    }
+
+    pub(super) fn answer(&mut self, core: &mut Core, answer: Answer) {
+        if let (Answer::Expunge(Ok(expunged)), Some(view)) = (&answer, &mut core.view) {
+            view.note_own_removal(&expunged.uids, expunged.upto);
+        }
+        self.answer = Some(answer);
+    }
+}

@@ -1,0 +1,279 @@
+//! LIST, LSUB and NAMESPACE (RFC 9051 §6.3.9, §6.3.10; RFC 3501 §6.3.9; RFC 5258; RFC 5819; RFC 6154; RFC 3348).
+//!
+//! One list of entries serves them all: the folders, the subscribed names without a folder, and the levels above those.
+//! Each entry that matches a pattern is told when the selection options pick it, or, with RECURSIVEMATCH, when they
+//! pick something below it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::{BufMut, BytesMut};
+use mailstore_trait::folder::{Folder, FolderList};
+use mailstore_trait::session::CloseReason;
+
+use super::names;
+use super::state::{Core, Flow, Step, finish};
+use super::status;
+use crate::command::{ListArguments, ListReturn, ListSelect, StatusItems};
+use crate::request::{Answer, Folders, View};
+use crate::response::{self, Reply};
+
+/// A LIST or LSUB that is being answered.
+#[derive(Debug)]
+pub(super) struct List {
+    wish: Wish,
+    folders: Arc<FolderList>,
+    entries: Vec<Entry>,
+    at: usize,
+    /// What STATUS's RECENT of the current entry is, when that was asked for.
+    recent: Option<u64>,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+struct Wish {
+    lsub: bool,
+    extended: bool,
+    select: ListSelect,
+    returns: ListReturn,
+    status: StatusItems,
+    patterns: Vec<String>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Start,
+    Answered(Answer),
+    Rows,
+    Await,
+}
+
+/// A name that may be told.
+#[derive(Debug)]
+struct Entry {
+    name: String,
+    /// Its folder's place in the list; none for a name without a folder.
+    at: Option<usize>,
+    has_children: bool,
+    subscribed: bool,
+    /// Whether the selection options pick it.
+    picked: bool,
+    /// Whether they pick something below it.
+    above_picked: bool,
+}
+
+impl List {
+    pub(super) fn start(core: &mut Core, arguments: &ListArguments<'_>) -> Step {
+        // RFC 9051 §6.3.9: an empty pattern asks for the delimiter and the reference's root.
+        if !arguments.extended && arguments.patterns.iter().all(|pattern| pattern.is_empty()) {
+            core.untagged("LIST (\\Noselect) \"/\" \"\"");
+            return finish(Reply::ok("LIST completed"));
+        }
+        let mut patterns = Vec::new();
+        for pattern in &arguments.patterns {
+            if arguments.reference.len() + pattern.len() > core.config.limits.pattern {
+                return finish(Reply::no("LIMIT", "The pattern is too long"));
+            }
+            patterns.extend(names::pattern(&arguments.reference, pattern));
+        }
+        let wish = Wish {
+            lsub: false,
+            extended: arguments.extended,
+            select: arguments.select,
+            returns: arguments.returns,
+            status: arguments.status,
+            patterns,
+        };
+        Step::Go(List::flow(wish))
+    }
+
+    pub(super) fn lsub(core: &mut Core, reference: &[u8], pattern: &[u8]) -> Step {
+        if reference.len() + pattern.len() > core.config.limits.pattern {
+            return finish(Reply::no("LIMIT", "The pattern is too long"));
+        }
+        let wish = Wish {
+            lsub: true,
+            extended: false,
+            // RFC 3501 §6.3.9: a level that is not subscribed is told as \Noselect when something below it is.
+            select: ListSelect::SUBSCRIBED | ListSelect::RECURSIVEMATCH,
+            returns: ListReturn::empty(),
+            status: StatusItems::empty(),
+            patterns: names::pattern(reference, pattern).into_iter().collect(),
+        };
+        Step::Go(List::flow(wish))
+    }
+
+    fn flow(wish: Wish) -> Flow {
+        let folders = Arc::default();
+        Flow::List(Box::new(List { wish, folders, entries: Vec::new(), at: 0, recent: None, stage: Stage::Start }))
+    }
+
+    pub(super) fn poll(&mut self, core: &mut Core) -> Step {
+        let Some(account) = core.account() else { return finish(Reply::bad("Log in first")) };
+        match std::mem::replace(&mut self.stage, Stage::Await) {
+            Stage::Start => core.ask(Folders { account }),
+            Stage::Answered(Answer::Folders(Ok(folders))) => {
+                self.entries = entries(&folders, &self.wish);
+                self.folders = folders;
+                self.stage = Stage::Rows;
+                Step::Flush
+            }
+            Stage::Answered(Answer::Folders(Err(refusal))) => finish(refusal.into()),
+            Stage::Answered(Answer::View(view)) => {
+                // A folder that went away meanwhile has nothing recent.
+                self.recent = Some(view.map_or(0, |view| status::recent(&view)));
+                self.rows(core)
+            }
+            Stage::Rows => self.rows(core),
+            Stage::Answered(_) | Stage::Await => {
+                core.close(CloseReason::Unanswered);
+                Step::Flush
+            }
+        }
+    }
+
+    pub(super) fn answer(&mut self, answer: Answer) {
+        self.stage = Stage::Answered(answer);
+    }
+
+    fn rows(&mut self, core: &mut Core) -> Step {
+        self.stage = Stage::Rows;
+        while let Some(entry) = self.entries.get(self.at) {
+            if !core.has_room() {
+                return Step::Drain;
+            }
+            let folder = entry.at.and_then(|at| self.folders.folders.get(at));
+            let status = folder.filter(|folder| folder.selectable && !self.wish.status.is_empty());
+            if let (Some(folder), None, true) = (status, self.recent, self.wish.status.contains(StatusItems::RECENT)) {
+                let Some(account) = core.account() else { return finish(Reply::bad("Log in first")) };
+                self.stage = Stage::Await;
+                return core.ask(View { account, folder: folder.id, claim_recent: false });
+            }
+            let out = core.outbox.text();
+            self.wish.write(entry, folder, out);
+            // RFC 5819 §2: STATUS of each selectable name that was listed for itself.
+            if let Some(folder) = status.filter(|_| entry.picked) {
+                status::write(&entry.name, folder, self.wish.status, self.recent.unwrap_or(0), None, out);
+            }
+            self.recent = None;
+            self.at += 1;
+        }
+        finish(Reply::ok(if self.wish.lsub { "LSUB completed" } else { "LIST completed" }))
+    }
+}
+
+/// The entries that are to be told, in the order of their names.
+fn entries(list: &FolderList, wish: &Wish) -> Vec<Entry> {
+    let subscriptions: BTreeSet<String> = list.subscriptions.iter().map(|path| path.join("/")).collect();
+    let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
+    for named in names::all(list) {
+        let subscribed = subscriptions.contains(&named.name);
+        let (name, at) = (named.name.clone(), Some(named.at));
+        entries.insert(named.name, Entry { at, has_children: named.has_children, ..Entry::bare(name, subscribed) });
+    }
+    if wish.select.contains(ListSelect::SUBSCRIBED) {
+        for name in &subscriptions {
+            add_bare(&mut entries, name, true);
+            if wish.select.contains(ListSelect::RECURSIVEMATCH) {
+                above(name).for_each(|name| add_bare(&mut entries, name, false));
+            }
+        }
+    }
+    for entry in entries.values_mut() {
+        let folder = entry.at.and_then(|at| list.folders.get(at));
+        let has_use = folder.and_then(|folder| folder.role).is_some_and(|role| role.attribute().is_some());
+        entry.picked = (!wish.select.contains(ListSelect::SUBSCRIBED) || entry.subscribed)
+            && (!wish.select.contains(ListSelect::SPECIAL_USE) || has_use);
+    }
+    if wish.select.contains(ListSelect::RECURSIVEMATCH) {
+        let picked: Vec<String> =
+            entries.values().filter(|entry| entry.picked).map(|entry| entry.name.clone()).collect();
+        for name in picked.iter().flat_map(|name| above(name)) {
+            if let Some(entry) = entries.get_mut(name) {
+                entry.above_picked = true;
+            }
+        }
+    }
+    let told = |entry: &Entry| {
+        (entry.picked || entry.above_picked) && wish.patterns.iter().any(|pattern| names::matches(pattern, &entry.name))
+    };
+    entries.into_values().filter(told).collect()
+}
+
+impl Entry {
+    fn bare(name: String, subscribed: bool) -> Entry {
+        Entry { name, at: None, has_children: false, subscribed, picked: false, above_picked: false }
+    }
+}
+
+fn add_bare(entries: &mut BTreeMap<String, Entry>, name: &str, subscribed: bool) {
+    if !entries.contains_key(name) {
+        entries.insert(name.to_owned(), Entry::bare(name.to_owned(), subscribed));
+    }
+}
+
+/// The names of the levels above this one.
+fn above(name: &str) -> impl Iterator<Item = &str> {
+    name.match_indices(names::DELIMITER).filter_map(|(at, _)| name.get(..at))
+}
+
+impl Wish {
+    /// One LIST or LSUB response.
+    fn write(&self, entry: &Entry, folder: Option<&Folder>, out: &mut BytesMut) {
+        out.put_slice(if self.lsub { b"* LSUB (" } else { b"* LIST (" });
+        let mut first = true;
+        let mut attribute = |name: &str| {
+            if !first {
+                out.put_u8(b' ');
+            }
+            first = false;
+            out.put_slice(name.as_bytes());
+        };
+        if self.lsub {
+            if !entry.picked {
+                attribute("\\Noselect");
+            }
+        } else {
+            match folder {
+                // RFC 5258 §3: \NonExistent implies \Noselect.
+                None => attribute("\\NonExistent"),
+                Some(folder) if !folder.selectable => attribute("\\Noselect"),
+                Some(_) => {}
+            }
+            // RFC 3348 §3: told always, because it costs nothing here.
+            if folder.is_some() {
+                attribute(if entry.has_children { "\\HasChildren" } else { "\\HasNoChildren" });
+            }
+            if let Some(special_use) = folder.and_then(|folder| folder.role).and_then(|role| role.attribute()) {
+                attribute(special_use);
+            }
+            let wanted = self.select.contains(ListSelect::SUBSCRIBED) || self.returns.contains(ListReturn::SUBSCRIBED);
+            if wanted && entry.subscribed {
+                attribute("\\Subscribed");
+            }
+        }
+        out.put_slice(b") \"/\" ");
+        response::mailbox(&entry.name, out);
+        // RFC 5258 §4: what below it was picked.
+        if self.extended && entry.above_picked {
+            out.put_slice(b" (\"CHILDINFO\" (");
+            let mut separator = "";
+            for (option, name) in
+                [(ListSelect::SUBSCRIBED, "\"SUBSCRIBED\""), (ListSelect::SPECIAL_USE, "\"SPECIAL-USE\"")]
+            {
+                if self.select.contains(option) {
+                    out.put_slice(separator.as_bytes());
+                    out.put_slice(name.as_bytes());
+                    separator = " ";
+                }
+            }
+            out.put_slice(b"))");
+        }
+        out.put_slice(b"\r\n");
+    }
+}
+
+/// RFC 2342 §5: one personal namespace at the root; no other users' and no shared ones.
+pub(super) fn write_namespace(core: &mut Core) {
+    core.untagged("NAMESPACE ((\"\" \"/\")) NIL NIL");
+}

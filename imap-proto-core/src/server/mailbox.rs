@@ -1,0 +1,165 @@
+//! CREATE, DELETE, RENAME, SUBSCRIBE and UNSUBSCRIBE (RFC 9051 §6.3.4 to §6.3.8, RFC 6154 §3).
+
+use mailstore_trait::folder::{Folder, FolderList, Role};
+use mailstore_trait::session::CloseReason;
+
+use super::names;
+use super::state::{Core, Flow, Step, finish};
+use crate::request::{
+    Answer, CreateFolder, DeleteFolder, Folders, Refusal, RenameFolder, RenameInbox, Subscribe,
+};
+use crate::response::Reply;
+
+/// A change of the folder tree.
+#[derive(Debug)]
+pub(super) struct Mailbox {
+    action: Action,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Action {
+    Create { path: Vec<String>, role: Option<Role> },
+    Delete { path: Vec<String> },
+    Rename { from: Vec<String>, to: Vec<String> },
+    Subscribe { path: Vec<String>, subscribed: bool },
+}
+
+#[derive(Debug)]
+enum Stage {
+    Start,
+    Answered(Answer),
+    Await,
+}
+
+impl Mailbox {
+    pub(super) fn create(core: &mut Core, name: &[u8], uses: &[&[u8]]) -> Step {
+        let role = match uses {
+            [] => None,
+            // RFC 6154 §3: a use that can't be given fails the whole CREATE.
+            [one] => match std::str::from_utf8(one).ok().and_then(Role::by_attribute) {
+                Some(role) => Some(role),
+                None => return finish(Reply::no("USEATTR", "Unknown special use")),
+            },
+            _ => return finish(Reply::no("USEATTR", "Only one special use")),
+        };
+        // RFC 9051 §6.3.4: a delimiter at the end says that names will be made below; here any mailbox can have those.
+        let name = name.strip_suffix(b"/").unwrap_or(name);
+        match names::path(core, name) {
+            Some(path) => Mailbox::flow(Action::Create { path, role }),
+            None => finish(Reply::from(Refusal::IllegalName)),
+        }
+    }
+
+    pub(super) fn delete(core: &mut Core, name: &[u8]) -> Step {
+        match names::path(core, name) {
+            Some(path) => Mailbox::flow(Action::Delete { path }),
+            None => finish(Reply::from(Refusal::NotFound)),
+        }
+    }
+
+    pub(super) fn rename(core: &mut Core, from: &[u8], to: &[u8]) -> Step {
+        let to = to.strip_suffix(b"/").unwrap_or(to);
+        match (names::path(core, from), names::path(core, to)) {
+            (Some(from), Some(to)) => Mailbox::flow(Action::Rename { from, to }),
+            (None, _) => finish(Reply::from(Refusal::NotFound)),
+            (_, None) => finish(Reply::from(Refusal::IllegalName)),
+        }
+    }
+
+    pub(super) fn subscribe(core: &mut Core, name: &[u8], subscribed: bool) -> Step {
+        match names::path(core, name) {
+            Some(path) => Mailbox::flow(Action::Subscribe { path, subscribed }),
+            None => finish(Reply::from(Refusal::IllegalName)),
+        }
+    }
+
+    fn flow(action: Action) -> Step {
+        Step::Go(Flow::Mailbox(Box::new(Mailbox { action, stage: Stage::Start })))
+    }
+
+    pub(super) fn poll(&mut self, core: &mut Core) -> Step {
+        let Some(account) = core.account() else { return finish(Reply::bad("Log in first")) };
+        match std::mem::replace(&mut self.stage, Stage::Await) {
+            Stage::Start => match &mut self.action {
+                // RFC 9051 §6.3.7: a name may be subscribed to whether it exists or not.
+                Action::Subscribe { path, subscribed } => {
+                    let (path, subscribed) = (std::mem::take(path), *subscribed);
+                    core.ask(Subscribe { account, path, subscribed })
+                }
+                _ => core.ask(Folders { account }),
+            },
+            Stage::Answered(Answer::Folders(Ok(list))) => self.change(core, &list),
+            Stage::Answered(Answer::CreateFolder(Ok(_))) => finish(Reply::ok("CREATE completed")),
+            Stage::Answered(Answer::RenameFolder(Ok(_)) | Answer::RenameInbox(Ok(_))) => {
+                finish(Reply::ok("RENAME completed"))
+            }
+            Stage::Answered(Answer::DeleteFolder(Ok(()))) => finish(Reply::ok("DELETE completed")),
+            Stage::Answered(Answer::Subscribe(Ok(()))) => finish(Reply::ok(match self.action {
+                Action::Subscribe { subscribed: false, .. } => "UNSUBSCRIBE completed",
+                _ => "SUBSCRIBE completed",
+            })),
+            Stage::Answered(
+                Answer::Folders(Err(refusal))
+                | Answer::CreateFolder(Err(refusal))
+                | Answer::RenameFolder(Err(refusal))
+                | Answer::RenameInbox(Err(refusal))
+                | Answer::DeleteFolder(Err(refusal))
+                | Answer::Subscribe(Err(refusal)),
+            ) => finish(refusal.into()),
+            Stage::Answered(_) | Stage::Await => {
+                core.close(CloseReason::Unanswered);
+                Step::Flush
+            }
+        }
+    }
+
+    pub(super) fn answer(&mut self, answer: Answer) {
+        self.stage = Stage::Answered(answer);
+    }
+
+    fn change(&mut self, core: &mut Core, list: &FolderList) -> Step {
+        let Some(account) = core.account() else { return finish(Reply::bad("Log in first")) };
+        match &self.action {
+            Action::Create { path, role } => {
+                if list.by_path(path).is_some_and(|folder| folder.selectable) {
+                    return finish(Reply::from(Refusal::Exists));
+                }
+                let (parent, path) = names::missing(list, path);
+                core.ask(CreateFolder { account, parent, path, role: *role })
+            }
+            Action::Delete { path } => match list.by_path(path) {
+                None => finish(Reply::from(Refusal::NotFound)),
+                Some(folder) if folder.role == Some(Role::Inbox) => finish(Reply::from(Refusal::Inbox)),
+                Some(folder) if !folder.selectable && list.has_children(folder.id) => {
+                    finish(Reply::from(Refusal::HasChildren))
+                }
+                Some(folder) => {
+                    let folder = folder.id;
+                    // RFC 2180 §3.1: who deletes the mailbox that is selected has none selected afterwards.
+                    if core.view.as_ref().is_some_and(|view| view.folder() == folder) {
+                        core.view = None;
+                    }
+                    core.ask(DeleteFolder { account, folder })
+                }
+            },
+            Action::Rename { from, to } => {
+                let Some(folder) = list.by_path(from) else { return finish(Reply::from(Refusal::NotFound)) };
+                if list.by_path(to).is_some() {
+                    return finish(Reply::from(Refusal::Exists));
+                }
+                let (parent, path) = names::missing(list, to);
+                if folder.role == Some(Role::Inbox) {
+                    // RFC 9051 §6.3.6: the inbox's messages move; it and what lies below it stay.
+                    return core.ask(RenameInbox { account, inbox: folder.id, parent, path });
+                }
+                // A mailbox can't go below itself.
+                if to.len() > from.len() && to.starts_with(from) {
+                    return finish(Reply::from(Refusal::Cycle));
+                }
+                core.ask(RenameFolder { account, folder: folder.id, parent, path })
+            }
+            Action::Subscribe { .. } => finish(Reply::from(Refusal::Unavailable)),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! SELECT and EXAMINE (RFC 9051 §6.3.2, §6.3.3; RFC 3501 §6.3.1).
+
+use bytes::BufMut;
+use mailstore_trait::flags::SystemFlags;
+use mailstore_trait::folder::FolderView;
+use mailstore_trait::session::CloseReason;
+
+use super::names;
+use super::state::{Core, Flow, Step, finish};
+use crate::event::Event;
+use crate::request::{self, Answer, Folders, Refusal};
+use crate::response::{self, Reply};
+use crate::view::View;
+
+/// A mailbox that is being opened.
+#[derive(Debug)]
+pub(super) struct Select {
+    path: Vec<String>,
+    read_only: bool,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Start,
+    Answered(Answer),
+    Await,
+}
+
+impl Select {
+    pub(super) fn start(core: &mut Core, name: &[u8], read_only: bool) -> Step {
+        // RFC 9051 §6.3.2: the old mailbox is left even when the new one can't be opened.
+        core.view = None;
+        match names::path(core, name) {
+            Some(path) => Step::Go(Flow::Select(Box::new(Select { path, read_only, stage: Stage::Start }))),
+            None => finish(Reply::from(Refusal::NotFound)),
+        }
+    }
+
+    pub(super) fn poll(&mut self, core: &mut Core) -> Step {
+        let Some(account) = core.account() else { return finish(Reply::bad("Log in first")) };
+        match std::mem::replace(&mut self.stage, Stage::Await) {
+            Stage::Start => core.ask(Folders { account }),
+            Stage::Answered(Answer::Folders(Ok(list))) => match names::selectable(&list, &self.path) {
+                Some(folder) => {
+                    core.ask(request::View { account, folder: folder.id, claim_recent: !self.read_only })
+                }
+                None => finish(Reply::from(Refusal::NotFound)),
+            },
+            Stage::Answered(Answer::View(Ok(view))) => self.opened(core, &view),
+            Stage::Answered(Answer::Folders(Err(refusal)) | Answer::View(Err(refusal))) => finish(refusal.into()),
+            Stage::Answered(_) | Stage::Await => {
+                core.close(CloseReason::Unanswered);
+                Step::Flush
+            }
+        }
+    }
+
+    pub(super) fn answer(&mut self, answer: Answer) {
+        self.stage = Stage::Answered(answer);
+    }
+
+    fn opened(&mut self, core: &mut Core, opened: &FolderView) -> Step {
+        let view = View::new(opened, self.read_only);
+        let exists = view.uids().len();
+        let out = core.outbox.text();
+        let flags = |out: &mut bytes::BytesMut| {
+            let keywords = opened.keywords.iter();
+            response::flags(SystemFlags::all(), keywords, false, out);
+        };
+        out.put_slice(b"* FLAGS ");
+        flags(out);
+        out.put_slice(b"\r\n* OK [PERMANENTFLAGS ");
+        if self.read_only {
+            out.put_slice(b"()");
+        } else {
+            flags(out);
+            // RFC 9051 §7.1: `\*` says that new keywords can be made.
+            out.truncate(out.len() - 1);
+            out.put_slice(b" \\*)");
+        }
+        out.put_slice(b"] Flags that stay\r\n");
+        response::count(u64::from(exists), "EXISTS", out);
+        response::count(view.recent().len(), "RECENT", out);
+        // RFC 3501 §7.1: the number of the first message without \Seen.
+        if let Some(seq) = opened.first_unseen.and_then(|uid| view.seq(uid)) {
+            out.put_slice(b"* OK [UNSEEN ");
+            response::number(u64::from(seq.value()), out);
+            out.put_slice(b"] First unseen\r\n");
+        }
+        out.put_slice(b"* OK [UIDVALIDITY ");
+        response::number(u64::from(opened.folder.uid_validity.value()), out);
+        out.put_slice(b"] UIDs valid\r\n* OK [UIDNEXT ");
+        response::number(u64::from(opened.folder.uid_next.value()), out);
+        out.put_slice(b"] Next UID\r\n");
+        core.view = Some(view);
+        core.event(Event::Selected { mailbox: self.path.join("/"), exists });
+        finish(if self.read_only {
+            Reply::ok("EXAMINE completed").with_code(|code| code.put_slice(b"READ-ONLY"))
+        } else {
+            Reply::ok("SELECT completed").with_code(|code| code.put_slice(b"READ-WRITE"))
+        })
+    }
+}

@@ -1,0 +1,339 @@
+//! Where a session stands: what all flows share, the flows themselves, and which command is legal when.
+//!
+//! A *flow* is one command on its way from its last CRLF to its tagged answer. It writes responses into the output and
+//! says what it needs next; the [`server`](super) does the asking and the waiting. One flow runs at a time, so commands
+//! take effect in the order they came.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{BufMut, BytesMut};
+use mailstore_trait::id::{AccountId, ModSeq};
+use mailstore_trait::sasl::Context;
+use mailstore_trait::session::{Asking, CloseReason, Inbox, LayerInfo, Outbox, Question};
+use smallvec::SmallVec;
+
+use super::append::Append;
+use super::discard::Discard;
+use super::expunge::Expunge;
+use super::fetch::Fetch;
+use super::idle::Idle;
+use super::list::List;
+use super::login::{Login, Sasl};
+use super::mailbox::Mailbox;
+use super::search::Search;
+use super::select::Select;
+use super::status::Status;
+use super::store::Store;
+use super::sync::Finish;
+use super::tls::StartTls;
+use super::transfer::Transfer;
+use crate::capability::{self, Facts};
+use crate::command::Name;
+use crate::config::Config;
+use crate::event::Event;
+use crate::frame::Framer;
+use crate::request::{Answer, Answered, Authenticated, Request};
+use crate::response::Reply;
+use crate::view::View;
+
+/// A tag, kept while its command runs.
+pub(super) type Tag = SmallVec<[u8; 24]>;
+
+/// Events that wait to be told; more than this many are dropped, oldest first.
+const MAX_EVENTS: usize = 64;
+
+/// What every flow works with.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) config: Arc<Config>,
+    /// The connection as SASL sees it.
+    pub(super) connection: Context,
+    /// The TLS beneath.
+    pub(super) tls: Option<LayerInfo>,
+    pub(super) inbox: Inbox,
+    pub(super) framer: Framer,
+    pub(super) outbox: Outbox,
+    pub(super) asking: Asking,
+    pub(super) events: VecDeque<Event>,
+    /// The running command's.
+    pub(super) tag: Tag,
+    /// The running command's.
+    pub(super) name: Name,
+    pub(super) login: Option<Authenticated>,
+    pub(super) view: Option<View>,
+    /// How far the account is said to be.
+    pub(super) hint: Option<ModSeq>,
+    /// Octets the driver still holds.
+    pub(super) unsent: usize,
+    pub(super) now: Option<Instant>,
+    /// Commands in a row that could not be read.
+    pub(super) bad: u32,
+    pub(super) failed_logins: u32,
+    pub(super) closing: Option<CloseReason>,
+    pub(super) shutting_down: bool,
+}
+
+/// What a flow needs next.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Ask this.
+    Ask(Request),
+    /// Go on with this flow.
+    Go(Flow),
+    /// Send what is written, then poll again.
+    Flush,
+    /// Wait for input, with this much patience.
+    Input(Patience),
+    /// Wait until the driver has sent more.
+    Drain,
+    /// Put TLS on the stream.
+    Tls,
+}
+
+/// How long to wait for input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// For the first octet of a command.
+    Command,
+    /// For the rest of a line: from its first octet on.
+    Line,
+    /// For more of a literal: from the last octet on.
+    Data,
+    /// Until then.
+    Until(Instant),
+}
+
+/// The command that runs.
+#[derive(Debug)]
+pub(super) enum Flow {
+    /// None: the next one is read.
+    Ready,
+    Append(Box<Append>),
+    Discard(Box<Discard>),
+    Expunge(Box<Expunge>),
+    Fetch(Box<Fetch>),
+    Finish(Box<Finish>),
+    Idle(Box<Idle>),
+    List(Box<List>),
+    Login(Login),
+    Mailbox(Box<Mailbox>),
+    Sasl(Sasl),
+    Search(Box<Search>),
+    Select(Box<Select>),
+    StartTls(StartTls),
+    Status(Box<Status>),
+    Store(Box<Store>),
+    Transfer(Box<Transfer>),
+}
+
+impl Flow {
+    pub(super) fn poll(&mut self, core: &mut Core) -> Step {
+        match self {
+            Flow::Ready => super::read::poll(core),
+            Flow::Append(flow) => flow.poll(core),
+            Flow::Discard(flow) => flow.poll(core),
+            Flow::Expunge(flow) => flow.poll(core),
+            Flow::Fetch(flow) => flow.poll(core),
+            Flow::Finish(flow) => flow.poll(core),
+            Flow::Idle(flow) => flow.poll(core),
+            Flow::List(flow) => flow.poll(core),
+            Flow::Login(flow) => flow.poll(core),
+            Flow::Mailbox(flow) => flow.poll(core),
+            Flow::Sasl(flow) => flow.poll(core),
+            Flow::Search(flow) => flow.poll(core),
+            Flow::Select(flow) => flow.poll(core),
+            Flow::StartTls(flow) => flow.poll(core),
+            Flow::Status(flow) => flow.poll(core),
+            Flow::Store(flow) => flow.poll(core),
+            Flow::Transfer(flow) => flow.poll(core),
+        }
+    }
+
+    pub(super) fn answer(&mut self, core: &mut Core, answer: Answer) {
+        match self {
+            Flow::Append(flow) => flow.answer(core, answer),
+            Flow::Expunge(flow) => flow.answer(core, answer),
+            Flow::Fetch(flow) => flow.answer(core, answer),
+            Flow::Finish(flow) => flow.answer(core, answer),
+            Flow::Idle(flow) => flow.answer(core, answer),
+            Flow::List(flow) => flow.answer(answer),
+            Flow::Login(flow) => flow.answer(answer),
+            Flow::Mailbox(flow) => flow.answer(answer),
+            Flow::Sasl(flow) => flow.answer(answer),
+            Flow::Search(flow) => flow.answer(answer),
+            Flow::Select(flow) => flow.answer(answer),
+            Flow::Status(flow) => flow.answer(answer),
+            Flow::Store(flow) => flow.answer(core, answer),
+            Flow::Transfer(flow) => flow.answer(core, answer),
+            // Nothing was asked: ids make sure that no answer comes here.
+            Flow::Ready | Flow::Discard(_) | Flow::StartTls(_) => {}
+        }
+    }
+}
+
+/// RFC 9051 §3: in which states a command is legal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Any,
+    NotAuthenticated,
+    Authenticated,
+    Selected,
+}
+
+/// RFC 9051 §6: one row for each command.
+pub(super) fn phase_of(name: Name) -> Phase {
+    match name {
+        Name::Capability | Name::Noop | Name::Logout | Name::Id => Phase::Any,
+        Name::StartTls | Name::Authenticate | Name::Login => Phase::NotAuthenticated,
+        Name::Append
+        | Name::Create
+        | Name::Delete
+        | Name::Enable
+        | Name::Examine
+        | Name::Idle
+        | Name::List
+        | Name::Lsub
+        | Name::Namespace
+        | Name::Rename
+        | Name::Select
+        | Name::Status
+        | Name::Subscribe
+        | Name::Unsubscribe => Phase::Authenticated,
+        Name::Check
+        | Name::Close
+        | Name::Copy
+        | Name::Expunge
+        | Name::Fetch
+        | Name::Move
+        | Name::Search
+        | Name::Store
+        | Name::UidCopy
+        | Name::UidExpunge
+        | Name::UidFetch
+        | Name::UidMove
+        | Name::UidSearch
+        | Name::UidStore
+        | Name::Unselect => Phase::Selected,
+    }
+}
+
+impl Core {
+    /// Whether a command is legal now; the answer when it is not.
+    pub(super) fn permits(&self, name: Name) -> Result<(), Reply> {
+        if capability::of_command(name).is_some_and(|capability| self.config.disabled.contains(capability)) {
+            return Err(Reply::bad("Unknown command"));
+        }
+        match phase_of(name) {
+            Phase::NotAuthenticated if self.login.is_some() => Err(Reply::bad("Already logged in")),
+            Phase::Authenticated | Phase::Selected if self.login.is_none() => Err(Reply::bad("Log in first")),
+            Phase::Selected if self.view.is_none() => Err(Reply::bad("No mailbox is selected")),
+            _ => Ok(()),
+        }
+    }
+
+    /// The buffer responses are written into.
+    pub(super) fn out(&mut self) -> &mut BytesMut {
+        self.outbox.text()
+    }
+
+    /// An untagged line.
+    pub(super) fn untagged(&mut self, line: &str) {
+        let out = self.out();
+        out.put_slice(b"* ");
+        out.put_slice(line.as_bytes());
+        out.put_slice(b"\r\n");
+    }
+
+    /// A continuation request.
+    pub(super) fn go_ahead(&mut self, text: &[u8]) {
+        let out = self.out();
+        out.put_slice(b"+ ");
+        out.put_slice(text);
+        out.put_slice(b"\r\n");
+    }
+
+    /// The running command's answer.
+    pub(super) fn tagged(&mut self, reply: &Reply) {
+        let out = self.outbox.text();
+        reply.write(&self.tag, out);
+    }
+
+    /// Says goodbye and ends.
+    pub(super) fn bye(&mut self, text: &str, reason: CloseReason) {
+        let out = self.out();
+        out.put_slice(b"* BYE ");
+        out.put_slice(text.as_bytes());
+        out.put_slice(b"\r\n");
+        self.close(reason);
+    }
+
+    /// Ends; the first reason stays.
+    pub(super) fn close(&mut self, reason: CloseReason) {
+        self.closing.get_or_insert(reason);
+    }
+
+    pub(super) fn event(&mut self, event: Event) {
+        if self.events.len() >= MAX_EVENTS {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
+
+    pub(super) fn ask<Q: Question<Request = Request, Answered = Answered>>(&mut self, query: Q) -> Step {
+        Step::Ask(self.asking.ask(query))
+    }
+
+    /// Whose mail this session works on. Flows that ask run only after login.
+    pub(super) fn account(&self) -> Option<AccountId> {
+        self.login.as_ref().map(|login| login.account)
+    }
+
+    /// Whether pages and ranges may be asked for.
+    pub(super) fn has_room(&self) -> bool {
+        self.unsent + self.outbox.len() < self.config.limits.low_water
+    }
+
+    /// The largest message that may be appended.
+    pub(super) fn max_message(&self) -> u64 {
+        let store = self.login.as_ref().map_or(u64::MAX, |login| login.max_message);
+        self.config.limits.message.min(store)
+    }
+
+    pub(super) fn write_capabilities(&self, out: &mut BytesMut) {
+        let logged_in = self.login.is_some();
+        let max_message = logged_in.then(|| self.max_message());
+        let facts = Facts { config: &self.config, connection: &self.connection, logged_in, max_message };
+        out.put_slice(b"CAPABILITY ");
+        capability::write(&facts, out);
+    }
+
+    /// Octets a command's lines may have now.
+    pub(super) fn max_line(&self) -> usize {
+        let limits = &self.config.limits;
+        if self.login.is_some() { limits.line } else { limits.line_before_login }
+    }
+
+    /// Octets a command's literals may have now, together.
+    pub(super) fn max_literals(&self) -> usize {
+        let limits = &self.config.limits;
+        if self.login.is_some() { limits.literals } else { limits.literals_before_login }
+    }
+
+    /// Sets the window to what is let in now.
+    pub(super) fn set_window(&mut self, announced: usize) {
+        let window = self.max_line().max(self.config.limits.sasl_line) + announced;
+        self.inbox.set_window(window);
+    }
+
+    /// This long from now.
+    pub(super) fn after(&self, duration: Duration) -> Option<Instant> {
+        self.now.and_then(|now| now.checked_add(duration))
+    }
+}
+
+/// The flow that ends a command with this answer.
+pub(super) fn finish(reply: Reply) -> Step {
+    Step::Go(Flow::Finish(Box::new(Finish::new(reply))))
+}

@@ -1,0 +1,119 @@
+//! STATUS (RFC 9051 §6.3.11, RFC 3501 §6.3.10, RFC 8438), from counters that the store keeps with every commit.
+
+use bytes::{BufMut, BytesMut};
+use mailstore_trait::folder::{Folder, FolderView};
+use mailstore_trait::session::CloseReason;
+
+use super::names;
+use super::state::{Core, Flow, Step, finish};
+use crate::command::{STATUS_NAMES, StatusItems};
+use crate::request::{Answer, Folders, Refusal, View};
+use crate::response::{self, Reply};
+use crate::view;
+
+/// A STATUS that is being answered.
+#[derive(Debug)]
+pub(super) struct Status {
+    path: Vec<String>,
+    items: StatusItems,
+    folder: Option<Folder>,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Start,
+    Answered(Answer),
+    Await,
+}
+
+impl Status {
+    pub(super) fn start(core: &mut Core, name: &[u8], items: StatusItems) -> Step {
+        match names::path(core, name) {
+            Some(path) => {
+                Step::Go(Flow::Status(Box::new(Status { path, items, folder: None, stage: Stage::Start })))
+            }
+            None => finish(Reply::from(Refusal::NotFound)),
+        }
+    }
+
+    pub(super) fn poll(&mut self, core: &mut Core) -> Step {
+        let Some(account) = core.account() else { return finish(Reply::bad("Log in first")) };
+        match std::mem::replace(&mut self.stage, Stage::Await) {
+            Stage::Start => core.ask(Folders { account }),
+            Stage::Answered(Answer::Folders(Ok(list))) => {
+                let Some(folder) = names::selectable(&list, &self.path) else {
+                    return finish(Reply::from(Refusal::NotFound));
+                };
+                if self.items.contains(StatusItems::RECENT) {
+                    self.folder = Some(folder.clone());
+                    return core.ask(View { account, folder: folder.id, claim_recent: false });
+                }
+                self.told(core, folder, 0)
+            }
+            Stage::Answered(Answer::View(Ok(view))) => match self.folder.take() {
+                Some(folder) => self.told(core, &folder, recent(&view)),
+                None => finish(Reply::from(Refusal::Unavailable)),
+            },
+            Stage::Answered(Answer::Folders(Err(refusal)) | Answer::View(Err(refusal))) => finish(refusal.into()),
+            Stage::Answered(_) | Stage::Await => {
+                core.close(CloseReason::Unanswered);
+                Step::Flush
+            }
+        }
+    }
+
+    pub(super) fn answer(&mut self, answer: Answer) {
+        self.stage = Stage::Answered(answer);
+    }
+
+    fn told(&self, core: &mut Core, folder: &Folder, recent: u64) -> Step {
+        let Core { outbox, view, .. } = core;
+        let name = self.path.join("/");
+        write(&name, folder, self.items, recent, view.as_ref(), outbox.text());
+        finish(Reply::ok("STATUS completed"))
+    }
+}
+
+/// How many messages of a folder nobody has claimed as recent.
+pub(super) fn recent(view: &FolderView) -> u64 {
+    view.recent_from.map_or(0, |from| u64::from(view.uids.len() - view.uids.before(from)))
+}
+
+/// One STATUS response. Of the selected mailbox, RECENT is what this session claimed.
+pub(super) fn write(
+    name: &str,
+    folder: &Folder,
+    items: StatusItems,
+    recent: u64,
+    selected: Option<&view::View>,
+    out: &mut BytesMut,
+) {
+    let recent = match selected.filter(|view| view.folder() == folder.id) {
+        Some(view) => view.recent().len(),
+        None => recent,
+    };
+    out.put_slice(b"* STATUS ");
+    response::mailbox(name, out);
+    let mut separator: &[u8] = b" (";
+    for (item, word) in STATUS_NAMES {
+        if !items.contains(item) {
+            continue;
+        }
+        let value = match item {
+            StatusItems::MESSAGES => u64::from(folder.counts.exists),
+            StatusItems::RECENT => recent,
+            StatusItems::UIDNEXT => u64::from(folder.uid_next.value()),
+            StatusItems::UIDVALIDITY => u64::from(folder.uid_validity.value()),
+            StatusItems::UNSEEN => u64::from(folder.counts.unseen),
+            StatusItems::DELETED => u64::from(folder.counts.deleted),
+            _ => folder.counts.octets,
+        };
+        out.put_slice(separator);
+        separator = b" ";
+        out.put_slice(word.as_bytes());
+        out.put_u8(b' ');
+        response::number(value, out);
+    }
+    out.put_slice(b")\r\n");
+}
