@@ -16,6 +16,8 @@ mod append;
 mod login;
 mod read;
 mod search;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::error::Error;

@@ -14,8 +14,6 @@ mod pattern;
 mod row;
 mod search;
 #[cfg(feature = "async")]
-mod sent;
-#[cfg(feature = "async")]
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "async")]

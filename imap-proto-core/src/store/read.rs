@@ -8,7 +8,7 @@ use mailstore_trait::error::ReadError;
 use mailstore_trait::folder::{FolderList, FolderView};
 use mailstore_trait::id::AccountId;
 use mailstore_trait::item::{ItemPage, ItemPageBuilder, ItemRow, Projection, RowHead, RowParts};
-use mailstore_trait::mime::{self, Scanner, Skeleton};
+use mailstore_trait::mime::{self, Scanner, Skeleton, SkeletonRef};
 use mailstore_trait::store::ViewOptions;
 
 use super::Fulfiller;
@@ -55,7 +55,7 @@ impl Fulfiller {
         Ok(page)
     }
 
-    /// The page with every skeleton in it, those the store has not made or made in another version scanned now.
+    /// The page with every skeleton in it, those the store has not made or keeps in another version scanned now.
     async fn with_skeletons(&mut self, account: AccountId, page: &ItemPage) -> Result<ItemPage, ReadError> {
         let mut builder = ItemPageBuilder::new();
         for row in page.rows() {
@@ -96,7 +96,7 @@ impl Fulfiller {
 }
 
 fn lacks_skeleton(page: &ItemPage, row: &ItemRow) -> bool {
-    page.skeleton(row).and_then(|octets| octets.first()) != Some(&mime::VERSION)
+    page.skeleton(row).is_none_or(|octets| SkeletonRef::from_bytes(octets).is_err())
 }
 
 fn head(row: &ItemRow) -> RowHead {

@@ -4,11 +4,10 @@ use std::fmt::Write as _;
 
 use super::filter::{DateOf, HeaderName, Need, Test};
 use super::pattern::Pattern;
-use super::sent::sent_date;
 use super::text::Haystack;
 use crate::date::{DateTime, Timestamp};
 use crate::item::{ItemPage, ItemRow};
-use crate::mime::{Address, Addresses, Envelope, SkeletonRef, decode};
+use crate::mime::{Address, Addresses, Envelope, SkeletonRef, decode, parse_date};
 
 /// What a row says. `known` is the dearest thing that was asked for with it, `now` the time ages are counted from.
 pub(super) fn row_answer(test: &Test, page: &ItemPage, row: &ItemRow, known: Need, now: Timestamp) -> Option<bool> {
@@ -67,7 +66,7 @@ pub(super) fn skeleton_answer(
 }
 
 fn sent(envelope: &Envelope<'_>) -> Option<DateTime> {
-    sent_date(envelope.date?)
+    parse_date(envelope.date?)
 }
 
 /// Whether an envelope field contains the text, RFC 9051 §6.4.4: the envelope structure's field, encoded words decoded.
