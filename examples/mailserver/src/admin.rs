@@ -10,7 +10,6 @@ use mailstore_trait::error::{DirectoryError, ReadError};
 use mailstore_trait::id::QueueId;
 use mailstore_trait::queue::{QueueStore, RecipientState};
 use mailstore_trait::sasl::Secret;
-use mailstore_trait::store::MailStore;
 
 use crate::cli::{QueueCommand, UserCommand};
 use crate::config::Config;

@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use mailstore_embedded::users::NewUser;
-use mailstore_embedded::{OpenError, Store};
+use mailstore_embedded::{NewUser, OpenError, Store};
 use mailstore_trait::directory::Principal;
 use mailstore_trait::environment::Environment;
 use mailstore_trait::error::{CommitError, DirectoryError};

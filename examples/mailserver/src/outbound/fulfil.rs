@@ -63,9 +63,8 @@ impl Sender {
         let password = Secret::from(text.lines().next().unwrap_or_default());
         let known = Known::Password { user: user.clone(), password, authzid: None };
         let context = login.tls.as_ref().map_or_else(Context::cleartext, Context::over_tls);
-        let offered: Vec<Mechanism> =
-            login.offered.iter().filter_map(|name| Mechanism::parse(name.as_bytes())).collect();
-        let Some(mechanism) = client::choose(&offered, &known, &context) else { return Credentials::Unfit };
+        let offered = login.offered.iter().filter_map(|name| Mechanism::parse(name.as_bytes()));
+        let Some(mechanism) = client::choose(offered, &known, &context) else { return Credentials::Unfit };
         let mut random = [0; 18];
         System.fill(&mut random);
         match Sasl::start(mechanism, &known, &context, Nonce::from_random(random)) {
