@@ -226,7 +226,7 @@ impl Fulfiller {
         decisions
     }
 
-    async fn route(&self, address: &Address) -> Result<Route, Reply> {
+    async fn route(&mut self, address: &Address) -> Result<Route, Reply> {
         match self.world.directory.resolve(&plain(address)).await {
             Ok(Resolution::Mailboxes(owners)) if !owners.is_empty() => {
                 Ok(Route::Local(owners.into_iter().map(|owner| owner.account).collect()))

@@ -67,7 +67,7 @@ impl Fulfiller {
         self.deliver(delivery).await
     }
 
-    async fn deliver(&self, delivery: Delivery<'_>) -> Committed {
+    async fn deliver(&mut self, delivery: Delivery<'_>) -> Committed {
         let store = &*self.world.store;
         let mut inboxes = BTreeMap::new();
         let mut refused: BTreeMap<AccountId, Reply> = BTreeMap::new();

@@ -1,0 +1,382 @@
+//! The fulfiller over the reference store: what is answered 250 is in the mailbox or in the queue, and nothing else is.
+#![cfg(feature = "store")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+mod common;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{codes, epoch, peer};
+use mailstore_trait::id::AccountId;
+use mailstore_trait::queue::{Leased, QueueEntry, RecipientState};
+use mailstore_trait::session::{Output, Session};
+use mailstore_trait::store::{Caps, MailStore, ViewOptions};
+use mailstore_trait::testkit::directory::MemDirectory;
+use mailstore_trait::testkit::environment::TestEnvironment;
+use mailstore_trait::testkit::memory::MemStore;
+use smtp_proto::client::request::{Failure, Outcome, Stage};
+use smtp_proto::config::Role;
+use smtp_proto::queue::{Retry, entry};
+use smtp_proto::reply::{EnhancedCode, Reply};
+use smtp_proto::store::{Deliverer, Fulfiller, Policy, World};
+use smtp_proto::{Config, Server};
+
+/// A store, a directory and one SMTP session over both.
+struct House {
+    store: MemStore,
+    environment: Arc<TestEnvironment>,
+    world: World,
+    policy: Arc<Policy>,
+    server: Server,
+    fulfiller: Fulfiller,
+    runtime: tokio::runtime::Runtime,
+    anna: AccountId,
+    ben: AccountId,
+}
+
+impl House {
+    fn new(config: Config) -> House {
+        House::with_store(config, MemStore::new())
+    }
+
+    fn with_store(config: Config, store: MemStore) -> House {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let directory = Arc::new(MemDirectory::new());
+        let anna = directory.add("anna@example.org", "secret").unwrap();
+        let ben = directory.add("ben@example.org", "secret").unwrap();
+        directory.add_alias(anna, "info@example.org").unwrap();
+        directory.add_alias(anna, "all@example.org").unwrap();
+        directory.add_alias(ben, "all@example.org").unwrap();
+        for account in [anna, ben] {
+            runtime.block_on(store.provision(account, &[])).unwrap();
+        }
+        let environment = Arc::new(TestEnvironment::new(1));
+        let world = World {
+            store: Arc::new(store.clone()),
+            directory: directory.clone(),
+            authenticator: directory,
+            environment: environment.clone(),
+        };
+        let policy = Arc::new(Policy::new("mx.example.org", config.role));
+        let mut fulfiller = Fulfiller::new(world.clone(), policy.clone(), &peer());
+        fulfiller.allow_cleartext();
+        let config = Config { cleartext_auth: true, ..config };
+        let server = Server::new(Arc::new(config), peer());
+        House { store, environment, world, policy, server, fulfiller, runtime, anna, ben }
+    }
+
+    /// Feeds lines; gives what the server says.
+    fn say(&mut self, lines: &str) -> String {
+        let octets = lines.replace('\n', "\r\n");
+        let (mut left, mut said) = (octets.as_bytes(), String::new());
+        let now = epoch();
+        loop {
+            match self.server.poll_output(now, 0) {
+                Output::Send(octets) => said.push_str(std::str::from_utf8(&octets).unwrap()),
+                Output::Request(request) => {
+                    let answered = self.runtime.block_on(self.fulfiller.fulfil(request));
+                    self.server.resume(answered);
+                }
+                Output::Wait(_) if left.is_empty() => return said,
+                Output::Wait(_) => left = &left[self.server.handle_input(left)..],
+                Output::Close(_) => return said,
+                _ => {}
+            }
+        }
+    }
+
+    fn codes(&mut self, lines: &str) -> Vec<u16> {
+        codes(&self.say(lines))
+    }
+
+    fn log_in(&mut self) {
+        // anna@example.org, secret
+        assert_eq!(self.codes("EHLO x\nAUTH PLAIN AGFubmFAZXhhbXBsZS5vcmcAc2VjcmV0\n"), [220, 250, 235]);
+    }
+
+    /// The messages in an inbox.
+    fn inbox(&self, account: AccountId) -> Vec<String> {
+        self.runtime.block_on(async {
+            let list = self.store.folders(account).await.unwrap();
+            let folder = list.inbox().unwrap().id;
+            let view = self.store.view(account, folder, ViewOptions::default()).await.unwrap();
+            let page = self.store.items(account, folder, &view.uids.to_set(), Default::default()).await.unwrap();
+            let mut messages = Vec::new();
+            for row in page.rows() {
+                let octets = self.store.read(account, row.email, 0, 1 << 20).await.unwrap();
+                messages.push(String::from_utf8(octets.to_vec()).unwrap());
+            }
+            messages
+        })
+    }
+
+    fn queue(&self) -> Vec<QueueEntry> {
+        self.runtime.block_on(self.store.as_queue().unwrap().list(None, 100)).unwrap()
+    }
+
+    fn lease(&self) -> Leased {
+        let now = mailstore_trait::environment::Environment::now(&*self.environment);
+        let queue = self.store.as_queue().unwrap();
+        self.runtime.block_on(queue.lease(now, 1, Duration::from_secs(60))).unwrap().pop().unwrap()
+    }
+
+    fn deliverer(&self) -> Deliverer {
+        Deliverer::new(self.world.clone(), self.policy.clone(), Retry::default())
+    }
+}
+
+fn relay() -> Config {
+    Config::new("mx.example.org")
+}
+
+fn submission() -> Config {
+    Config::submission("mx.example.org", ["PLAIN", "SCRAM-SHA-256"])
+}
+
+fn failed(code: u16, class: u8) -> Outcome {
+    let reply = Reply::new(code, EnhancedCode::new(class, 1, 1), "said the next hop");
+    Outcome::from(Failure { stage: Stage::Rcpt, reply, remote: true })
+}
+
+/// `Fulfil` of the driver wants a future that can move between threads.
+#[test]
+fn answers_can_move_between_threads() {
+    fn is_send<T: Send>(_: &T) {}
+    let mut house = House::new(relay());
+    let Output::Send(_) = house.server.poll_output(epoch(), 0) else { panic!() };
+    house.server.handle_input(b"EHLO x\r\nMAIL FROM:<a@b>\r\n");
+    let request = loop {
+        if let Output::Request(request) = house.server.poll_output(epoch(), 0) {
+            break request;
+        }
+    };
+    let future = house.fulfiller.fulfil(request);
+    is_send(&future);
+    house.runtime.block_on(async { drop(future.await) });
+    fn never(deliverer: &Deliverer, leased: Leased) -> impl Future + Send + '_ {
+        deliverer.conclude(leased)
+    }
+    let _ = never;
+}
+
+#[test]
+fn a_message_is_in_the_mailbox_when_it_is_accepted() {
+    let mut house = House::new(relay());
+    let script = "EHLO client.example\nMAIL FROM:<from@a.example>\nRCPT TO:<Anna@example.org>\nDATA\n";
+    assert_eq!(house.codes(script), [220, 250, 250, 250, 354]);
+    let said = house.say("Subject: x\n\n..text\n.\n");
+    assert!(said.starts_with("250 2.0.0 queued as "), "{said}");
+    let inbox = house.inbox(house.anna);
+    let id = said.trim().rsplit(' ').next().unwrap().to_owned();
+    let expected = format!(
+        "Return-Path: <from@a.example>\r\nReceived: from client.example ([192.0.2.1])\r\n\tby mx.example.org with ESMTP id {id}\r\n\t\
+         for <Anna@example.org>\r\n\t; Sun, 22 Nov 2026 12:00:00 +0000\r\nSubject: x\r\n\r\n.text\r\n"
+    );
+    assert_eq!(inbox, [expected]);
+    assert!(house.queue().is_empty());
+}
+
+#[test]
+fn no_relay_without_a_login_and_no_unknown_recipients() {
+    let mut house = House::new(relay());
+    let script = "EHLO x\nMAIL FROM:<a@b>\nRCPT TO:<x@elsewhere.example>\nRCPT TO:<nobody@example.org>\nRCPT TO:<\"anna\"@example.org>\n";
+    assert_eq!(house.codes(script), [220, 250, 250, 550, 550, 250]);
+}
+
+#[test]
+fn users_submit_from_their_own_addresses() {
+    let mut house = House::new(submission());
+    house.log_in();
+    assert_eq!(house.say("MAIL FROM:<ben@example.org>\n"), "550 5.7.1 Sender address is not yours\r\n");
+    assert_eq!(house.codes("MAIL FROM:<info@example.org>\nRSET\nMAIL FROM:<>\nRSET\n"), [250, 250, 250, 250]);
+    let script = "MAIL FROM:<anna@example.org> RET=HDRS ENVID=e1\nRCPT TO:<x@elsewhere.example> NOTIFY=FAILURE\nRCPT TO:<ben@example.org>\nDATA\n";
+    assert_eq!(house.codes(script), [250, 250, 250, 354]);
+    assert_eq!(house.codes("Subject: x\n\ntext\n.\n"), [250]);
+    assert_eq!(house.inbox(house.ben).len(), 1);
+    let inbox = &house.inbox(house.ben)[0];
+    assert!(inbox.contains("with ESMTPA id") && !inbox.contains("192.0.2.1"), "{inbox}");
+    let queue = house.queue();
+    assert_eq!(queue.len(), 1);
+    assert_eq!((queue[0].recipients.len(), queue[0].recipients[0].address.as_str()), (1, "x@elsewhere.example"));
+    assert_eq!(queue[0].mail_parameters, ["RET=HDRS", "ENVID=e1"]);
+    assert_eq!(queue[0].recipients[0].parameters, ["NOTIFY=FAILURE"]);
+}
+
+#[test]
+fn wrong_passwords_are_refused() {
+    let mut house = House::new(submission());
+    // anna@example.org, wrong
+    assert_eq!(
+        house.codes("EHLO x\nAUTH PLAIN AGFubmFAZXhhbXBsZS5vcmcAd3Jvbmc=\nMAIL FROM:<anna@example.org>\n"),
+        [220, 250, 535, 530]
+    );
+}
+
+#[test]
+fn an_alias_to_several_reaches_each_once() {
+    let mut house = House::new(relay());
+    let script = "EHLO x\nMAIL FROM:<a@b>\nRCPT TO:<all@example.org>\nRCPT TO:<anna@example.org>\nDATA\n";
+    assert_eq!(house.codes(script), [220, 250, 250, 250, 250, 354]);
+    assert_eq!(house.codes("text\n.\n"), [250]);
+    assert_eq!((house.inbox(house.anna).len(), house.inbox(house.ben).len()), (1, 1));
+}
+
+#[test]
+fn a_full_mailbox_is_refused_or_tried_again() {
+    let mut house = House::new(relay());
+    house.store.set_quota(house.ben, Some(1));
+    assert_eq!(house.codes("EHLO x\nMAIL FROM:<a@b>\nRCPT TO:<ben@example.org>\nDATA\n"), [220, 250, 250, 250, 354]);
+    assert_eq!(house.say("text\n.\n"), "452 4.2.2 Mailbox full\r\n");
+    assert_eq!(
+        house.codes("MAIL FROM:<a@b>\nRCPT TO:<ben@example.org>\nRCPT TO:<anna@example.org>\nDATA\n"),
+        [250, 250, 250, 354]
+    );
+    assert_eq!(house.codes("text\n.\n"), [250], "one of them has it");
+    assert_eq!((house.inbox(house.anna).len(), house.inbox(house.ben).len()), (1, 0));
+    let queue = house.queue();
+    assert_eq!(queue[0].recipients[0].address, "ben@example.org");
+    assert!(
+        matches!(&queue[0].recipients[0].state, RecipientState::Pending { last: Some(last) } if last.starts_with("452"))
+    );
+    house.store.set_quota(house.ben, None);
+    let mut leased = house.lease();
+    house.runtime.block_on(house.deliverer().deliver_locally(&mut leased.entry));
+    house.runtime.block_on(house.deliverer().conclude(leased)).unwrap();
+    assert_eq!((house.inbox(house.ben).len(), house.queue().len()), (1, 0));
+    assert_eq!(house.inbox(house.ben)[0].matches("Return-Path").count(), 1);
+
+    let mut house = House::new(Config::lmtp("mx.example.org"));
+    house.store.set_quota(house.ben, Some(1));
+    house.say("LHLO x\nMAIL FROM:<a@b>\nRCPT TO:<ben@example.org>\nRCPT TO:<anna@example.org>\n");
+    assert_eq!(house.codes("DATA\ntext\n.\n"), [354, 452, 250], "LMTP tells each");
+    assert!(house.queue().is_empty());
+}
+
+/// A message to more accounts than one commit may touch is durable in the queue before its 250, and a crash between
+/// two deliveries must not put it anywhere twice.
+#[test]
+fn more_accounts_than_one_commit_may_touch() {
+    let caps = Caps::new(1, MemStore::CAPS.max_ops, MemStore::CAPS.max_message);
+    let mut house = House::with_store(relay(), MemStore::with_caps(caps));
+    let script = "EHLO x\nMAIL FROM:<a@b>\nRCPT TO:<ben@example.org>\nRCPT TO:<anna@example.org>\nDATA\n";
+    house.say(script);
+    assert_eq!(house.codes("text\n.\n"), [250]);
+    assert_eq!((house.inbox(house.anna).len(), house.queue()[0].recipients.len()), (0, 2));
+    let leased = house.lease();
+    for _ in 0..2 {
+        // The first time, the outcome is forgotten: the worker died.
+        let mut leased = leased.clone();
+        house.runtime.block_on(house.deliverer().deliver_locally(&mut leased.entry));
+        assert!(leased.entry.recipients.iter().all(|it| matches!(it.state, RecipientState::Delivered { .. })));
+    }
+    let mut leased = leased;
+    house.runtime.block_on(house.deliverer().deliver_locally(&mut leased.entry));
+    house.runtime.block_on(house.deliverer().conclude(leased)).unwrap();
+    assert_eq!((house.inbox(house.anna).len(), house.inbox(house.ben).len(), house.queue().len()), (1, 1, 0));
+    assert!(house.inbox(house.anna)[0].starts_with("Return-Path: <a@b>\r\nReceived: from x"));
+}
+
+#[test]
+fn a_permanent_failure_returns_to_the_sender() {
+    let mut house = House::new(submission());
+    house.log_in();
+    house.say("MAIL FROM:<anna@example.org> ENVID=e1\nRCPT TO:<x@elsewhere.example>\nRCPT TO:<y@elsewhere.example>\n");
+    assert_eq!(house.codes("DATA\nSubject: lost\n\ntext\n.\n"), [354, 250]);
+    let mut leased = house.lease();
+    let (outgoing, positions) = entry::outgoing(&leased.entry, |_| true);
+    assert_eq!(outgoing.envelope.sender.envid.as_deref(), Some("e1"));
+    entry::settle(&mut leased.entry, &positions, &[failed(550, 5), failed(451, 4)], false);
+    house.runtime.block_on(house.deliverer().conclude(leased)).unwrap();
+    let inbox = house.inbox(house.anna);
+    assert_eq!(inbox.len(), 1);
+    for part in [
+        "Return-Path: <>\r\n",
+        "Final-Recipient: rfc822;x@elsewhere.example\r\nAction: failed\r\nStatus: 5.1.1\r\n",
+        "Diagnostic-Code: smtp; 550 5.1.1 said the next hop\r\n",
+        "Original-Envelope-Id: e1\r\n",
+        "Content-Type: text/rfc822-headers\r\n",
+        "Subject: lost\r\n",
+    ] {
+        assert!(inbox[0].contains(part), "{part} in\n{}", inbox[0]);
+    }
+    assert!(!inbox[0].contains("y@elsewhere.example") && !inbox[0].contains("\r\n\r\ntext\r\n"));
+    let queue = house.queue();
+    assert_eq!((queue.len(), queue[0].attempts, queue[0].recipients.len()), (1, 1, 1));
+    assert_eq!(queue[0].due.since(queue[0].queued), Duration::from_secs(300));
+}
+
+#[test]
+fn a_report_to_another_host_is_queued_and_never_answered() {
+    let mut house = House::new(submission());
+    house.log_in();
+    house.say("MAIL FROM:<>\nRCPT TO:<x@elsewhere.example>\n");
+    assert_eq!(house.codes("DATA\ntext\n.\n"), [354, 250]);
+    let mut leased = house.lease();
+    entry::settle(&mut leased.entry, &[0], &[failed(550, 5)], false);
+    house.runtime.block_on(house.deliverer().conclude(leased)).unwrap();
+    assert!(house.queue().is_empty() && house.inbox(house.anna).is_empty(), "no report about a report");
+
+    house.say("MAIL FROM:<anna@example.org>\nRCPT TO:<x@elsewhere.example>\n");
+    house.say("DATA\ntext\n.\n");
+    let mut leased = house.lease();
+    leased.entry.return_path = Some("away@third.example".into());
+    entry::settle(&mut leased.entry, &[0], &[failed(550, 5)], false);
+    house.runtime.block_on(house.deliverer().conclude(leased)).unwrap();
+    let queue = house.queue();
+    assert_eq!((queue.len(), &queue[0].return_path), (1, &None));
+    assert_eq!(queue[0].recipients[0].address, "away@third.example");
+}
+
+#[test]
+fn a_lost_lease_does_nothing() {
+    let mut house = House::new(submission());
+    house.log_in();
+    house.say("MAIL FROM:<anna@example.org>\nRCPT TO:<x@elsewhere.example>\n");
+    house.say("DATA\ntext\n.\n");
+    let mut stale = house.lease();
+    house.environment.advance(Duration::from_secs(61));
+    house.store.advance(Duration::from_secs(61));
+    let _newer = house.lease();
+    entry::settle(&mut stale.entry, &[0], &[failed(550, 5)], false);
+    assert!(house.runtime.block_on(house.deliverer().conclude(stale)).is_err());
+    assert!(house.inbox(house.anna).is_empty() && house.queue().len() == 1);
+}
+
+#[test]
+fn successes_are_reported_when_asked_for() {
+    let mut house = House::new(submission());
+    house.log_in();
+    house.say("MAIL FROM:<anna@example.org>\nRCPT TO:<ben@example.org> NOTIFY=SUCCESS\n");
+    assert_eq!(house.codes("DATA\ntext\n.\n"), [354, 250]);
+    let leased = house.lease();
+    house.runtime.block_on(house.deliverer().conclude(leased)).unwrap();
+    assert!(
+        house.inbox(house.anna)[0].contains("Action: delivered\r\nStatus: 2.1.5\r\n"),
+        "{}",
+        house.inbox(house.anna)[0]
+    );
+    assert!(house.queue().is_empty());
+}
+
+#[test]
+fn messages_that_go_round_in_circles_are_refused() {
+    let mut house = House::new(relay());
+    house.say("EHLO x\nMAIL FROM:<a@b>\nRCPT TO:<anna@example.org>\n");
+    let script = format!("DATA\n{}\ntext\n.\nNOOP\n", "Received: from somewhere\n".repeat(101));
+    assert_eq!(house.codes(&script), [354, 554, 250]);
+    assert!(house.inbox(house.anna).is_empty());
+}
+
+#[test]
+fn an_abandoned_message_leaves_nothing() {
+    let mut config = relay();
+    config.limits.message = 100;
+    let mut house = House::new(config);
+    house.say("EHLO x\nMAIL FROM:<a@b>\nRCPT TO:<anna@example.org>\n");
+    assert_eq!(house.codes(&format!("DATA\n{}\n.\n", "x".repeat(200))), [354, 552]);
+    assert_eq!(house.codes("MAIL FROM:<a@b>\nRCPT TO:<anna@example.org>\nDATA\nok\n.\n"), [250, 250, 354, 250]);
+    assert_eq!(house.inbox(house.anna).len(), 1);
+    assert_eq!(house.policy.role, Role::Relay);
+}
