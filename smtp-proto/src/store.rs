@@ -20,9 +20,10 @@ use mailstore_trait::environment::Environment;
 use mailstore_trait::error::{DirectoryError, UploadError};
 use mailstore_trait::id::AccountId;
 use mailstore_trait::sasl::{Failure, Mechanism};
-use mailstore_trait::session::Peer;
+use mailstore_trait::session::{Fulfil, Peer};
 use mailstore_trait::store::{MailStore, Upload, UploadOptions};
 
+use crate::Server;
 use crate::address::Address;
 use crate::config::Role;
 use crate::reply::{self, Reply};
@@ -125,45 +126,6 @@ impl Fulfiller {
     #[must_use]
     pub fn principal(&self) -> Option<&Principal> {
         self.principal.as_ref()
-    }
-
-    /// Answers one question.
-    pub async fn fulfil(&mut self, request: Request) -> Answered {
-        match request {
-            Request::Connect(pending) => pending.answer(Decision::Accepted),
-            Request::Hello(pending) => pending.answer(Decision::Accepted),
-            Request::MailFrom(pending) => {
-                let decision = self.mail_from(&pending.query).await;
-                pending.answer(decision)
-            }
-            Request::RcptTo(pending) => {
-                let decisions = self.rcpt_to(&pending.query).await;
-                pending.answer(decisions)
-            }
-            Request::BodyOpen(pending) => {
-                let decision = self.body_open(&pending.query).await;
-                pending.answer(decision)
-            }
-            Request::BodyChunk(pending) => {
-                let (query, reply) = pending.split();
-                let decision = self.body_chunk(query).await;
-                reply.answer(decision)
-            }
-            Request::Commit(pending) => {
-                let committed = self.commit(&pending.query).await;
-                pending.answer(committed)
-            }
-            Request::Abandon(pending) => {
-                self.upload = None;
-                pending.answer(())
-            }
-            Request::SaslStep(pending) => {
-                let stepped = self.sasl_step(&pending.query).await;
-                pending.answer(stepped)
-            }
-            // Who has an account here is nobody's business: 252 and 502.
-            other => other.decline(),
-        }
     }
 
     async fn sasl_step(&mut self, step: &SaslStep) -> Stepped {
@@ -270,6 +232,46 @@ impl Fulfiller {
         }
         self.upload = Some(upload);
         Decision::Accepted
+    }
+}
+
+impl Fulfil<Server> for Fulfiller {
+    async fn fulfil(&mut self, request: Request) -> Answered {
+        match request {
+            Request::Connect(pending) => pending.answer(Decision::Accepted),
+            Request::Hello(pending) => pending.answer(Decision::Accepted),
+            Request::MailFrom(pending) => {
+                let decision = self.mail_from(&pending.query).await;
+                pending.answer(decision)
+            }
+            Request::RcptTo(pending) => {
+                let decisions = self.rcpt_to(&pending.query).await;
+                pending.answer(decisions)
+            }
+            Request::BodyOpen(pending) => {
+                let decision = self.body_open(&pending.query).await;
+                pending.answer(decision)
+            }
+            Request::BodyChunk(pending) => {
+                let (query, reply) = pending.split();
+                let decision = self.body_chunk(query).await;
+                reply.answer(decision)
+            }
+            Request::Commit(pending) => {
+                let committed = self.commit(&pending.query).await;
+                pending.answer(committed)
+            }
+            Request::Abandon(pending) => {
+                self.upload = None;
+                pending.answer(())
+            }
+            Request::SaslStep(pending) => {
+                let stepped = self.sasl_step(&pending.query).await;
+                pending.answer(stepped)
+            }
+            // Who has an account here is nobody's business: 252 and 502.
+            other => other.decline(),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use common::{codes, epoch, peer};
 use mailstore_trait::id::AccountId;
 use mailstore_trait::queue::{Leased, QueueEntry, RecipientState};
-use mailstore_trait::session::{Output, Session};
+use mailstore_trait::session::{Fulfil, Output, Session};
 use mailstore_trait::store::{Caps, MailStore, ViewOptions};
 use mailstore_trait::testkit::directory::MemDirectory;
 use mailstore_trait::testkit::environment::TestEnvironment;
