@@ -7,12 +7,14 @@
 //! | [`pipe`] | a client and a server joined in virtual time |
 //! | [`driven`] | one session in virtual time: what the three above are made of |
 //! | [`compliance`] | that `COMPLIANCE.toml`, citations and tests of a crate agree |
+//! | [`conformance`] | every promise of the storage contract, for any backend |
 //! | [`memory`], [`directory`] | the reference store, and who may use it |
 //! | [`environment`], [`random`] | a clock that is set and randomness that repeats |
 //!
 //! Code here panics: a panic is how a test says no.
 
 pub mod compliance;
+pub mod conformance;
 pub mod directory;
 pub mod driven;
 pub mod environment;

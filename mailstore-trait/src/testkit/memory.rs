@@ -23,6 +23,7 @@ mod hints;
 mod leases;
 mod numbers;
 mod queue;
+mod rig;
 mod shelf;
 mod upload;
 
@@ -48,6 +49,8 @@ use crate::store::{AccountState, Caps, MailStore, Upload, UploadOptions, ViewOpt
 use crate::testkit::environment::START;
 use crate::testkit::random::Random;
 use crate::uid_set::UidSet;
+
+pub use rig::MemRig;
 
 use account::{Account, Moment, Refused};
 use hints::MemHints;
