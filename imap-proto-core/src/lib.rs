@@ -10,6 +10,7 @@ pub mod request;
 pub mod response;
 #[cfg(feature = "store")]
 pub mod store;
+pub mod server;
 pub mod structure;
 pub mod utf7;
 pub mod view;
@@ -17,3 +18,4 @@ pub mod view;
 pub use config::{Config, Limits};
 pub use event::{Event, News};
 pub use request::{Answered, Request};
+pub use server::Server;

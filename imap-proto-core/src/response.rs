@@ -7,25 +7,10 @@ use mailstore_trait::uid_set::UidSet;
 
 use crate::command::is_astring;
 use crate::request::{LoginFailure, Refusal};
+use crate::structure::{self, Quoted};
 use crate::utf7;
 
-/// Appends a number in decimal digits.
-pub fn number(value: u64, out: &mut BytesMut) {
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
-    let mut rest = value;
-    loop {
-        at -= 1;
-        if let (Some(digit), Ok(value)) = (digits.get_mut(at), u8::try_from(rest % 10)) {
-            *digit = b'0' + value;
-        }
-        rest /= 10;
-        if rest == 0 || at == 0 {
-            break;
-        }
-    }
-    out.put_slice(digits.get(at..).unwrap_or_default());
-}
+pub use crate::structure::number;
 
 /// `* 5 EXISTS`
 pub fn count(value: u64, what: &str, out: &mut BytesMut) {
@@ -92,25 +77,8 @@ pub fn mailbox(name: &str, out: &mut BytesMut) {
 }
 
 /// A string: quoted where it may be, else a literal.
-///
-/// RFC 9051 §9, CHAR8: a literal can't hold NUL, so NULs are left out.
 pub fn string(octets: &[u8], out: &mut BytesMut) {
-    if octets.iter().any(|&octet| matches!(octet, 0 | b'\r' | b'\n' | 0x80..)) {
-        let nuls = octets.iter().filter(|&&octet| octet == 0).count();
-        out.put_u8(b'{');
-        number((octets.len() - nuls) as u64, out);
-        out.put_slice(b"}\r\n");
-        octets.split(|&octet| octet == 0).for_each(|piece| out.put_slice(piece));
-        return;
-    }
-    out.put_u8(b'"');
-    for &octet in octets {
-        if matches!(octet, b'"' | b'\\') {
-            out.put_u8(b'\\');
-        }
-        out.put_u8(octet);
-    }
-    out.put_u8(b'"');
+    structure::string(octets, Quoted::Ascii, out);
 }
 
 /// How a command ended.

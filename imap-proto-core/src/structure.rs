@@ -258,7 +258,7 @@ impl Structure<'_> {
 }
 
 /// An envelope that says nothing: of a message without a readable header.
-const EMPTY_ENVELOPE: &[u8] =
+pub(crate) const EMPTY_ENVELOPE: &[u8] =
     b"(NIL NIL ((NIL NIL \"\" \"\")) ((NIL NIL \"\" \"\")) ((NIL NIL \"\" \"\")) NIL NIL NIL NIL NIL)";
 
 /// Appends `nstring`: NIL for what is not there, a [`string`] otherwise, also when it is empty.

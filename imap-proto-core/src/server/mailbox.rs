@@ -1,6 +1,6 @@
 //! CREATE, DELETE, RENAME, SUBSCRIBE and UNSUBSCRIBE (RFC 9051 §6.3.4 to §6.3.8, RFC 6154 §3).
 
-use mailstore_trait::folder::{Folder, FolderList, Role};
+use mailstore_trait::folder::{FolderList, Role};
 use mailstore_trait::session::CloseReason;
 
 use super::names;

@@ -70,45 +70,60 @@ fn note_tag(core: &mut Core, frame: &[u8]) {
     }
 }
 
+/// What an announced literal is.
+enum Announces {
+    /// A part of its command.
+    Part,
+    /// An APPEND's message.
+    Message(Box<Append>),
+    /// Nothing that can be taken.
+    Refused(Reply),
+}
+
 /// A literal is announced: part of the command, a message, or refused.
 fn literal(core: &mut Core, announced: Announced) -> Step {
-    let frame = core.inbox.peek(announced.end);
-    let head = match command::head(frame) {
-        Ok(head) => head,
-        Err(error) => return refuse(core, announced, bad(error)),
-    };
-    let name = match head.name {
-        Ok(name) => name,
-        Err(error) => return refuse(core, announced, bad(error)),
-    };
-    if let Err(reply) = core.permits(name) {
-        return refuse(core, announced, reply);
-    }
-    if name == Name::Append {
-        match head.append(&core.config.limits.bounds) {
-            Ok(AppendProgress::Message(head)) => {
-                let append = Append::new(&head, announced);
-                note_tag_of(core, announced.end);
-                core.name = Name::Append;
-                core.inbox.consume(announced.end);
-                core.framer = Framer::new();
-                return Step::Go(Flow::Append(Box::new(append)));
+    match announces(core, announced) {
+        Announces::Refused(reply) => refuse(core, announced, reply),
+        Announces::Message(append) => {
+            note_tag_of(core, announced.end);
+            core.name = Name::Append;
+            core.inbox.consume(announced.end);
+            core.framer = Framer::new();
+            Step::Go(Flow::Append(append))
+        }
+        Announces::Part => {
+            let room = core.max_literals().saturating_sub(core.framer.literal_octets());
+            let octets = announced.octets.and_then(|octets| usize::try_from(octets).ok()).unwrap_or(usize::MAX);
+            if octets > room || core.framer.literals() >= core.config.limits.literal_count {
+                return refuse(core, announced, too_big());
             }
-            Ok(AppendProgress::Mailbox) => {}
-            Err(error) => return refuse(core, announced, bad(error)),
+            core.framer.accept(announced);
+            core.set_window(announced.end + octets);
+            if announced.waits {
+                core.go_ahead(b"Ready for the literal");
+            }
+            Step::Flush
         }
     }
-    let room = core.max_literals().saturating_sub(core.framer.literal_octets());
-    let fits = announced.octets.and_then(|octets| usize::try_from(octets).ok()).filter(|&octets| octets <= room);
-    let Some(octets) = fits.filter(|_| core.framer.literals() < core.config.limits.literal_count) else {
-        return refuse(core, announced, too_big());
+}
+
+fn announces(core: &Core, announced: Announced) -> Announces {
+    let named = command::head(core.inbox.peek(announced.end)).and_then(|head| Ok((head, head.name?)));
+    let (head, name) = match named {
+        Ok(named) => named,
+        Err(error) => return Announces::Refused(bad(error)),
     };
-    core.framer.accept(announced);
-    core.set_window(announced.end + octets);
-    if announced.waits {
-        core.go_ahead(b"Ready for the literal");
+    if let Err(reply) = core.permits(name) {
+        return Announces::Refused(reply);
     }
-    Step::Flush
+    if name != Name::Append {
+        return Announces::Part;
+    }
+    match head.append(&core.config.limits.bounds) {
+        Ok(AppendProgress::Message(head)) => Announces::Message(Box::new(Append::new(&head, announced))),
+        Ok(AppendProgress::Mailbox) => Announces::Part,
+        Err(error) => Announces::Refused(bad(error)),
+    }
 }
 
 fn note_tag_of(core: &mut Core, len: usize) {

@@ -108,6 +108,9 @@ impl Search {
 
     /// RFC 3501 §7.2.5: all numbers in one response, written in pieces.
     fn tell_old(&mut self, core: &mut Core, done: Reply) -> Step {
+        if !core.has_room() {
+            return Step::Drain;
+        }
         let begun = self.written.is_some();
         let left = self.written.get_or_insert_with(|| self.found.clone());
         let rest = left.split_off(4096);
@@ -128,7 +131,7 @@ impl Search {
             out.put_slice(b"\r\n");
             return finish(done);
         }
-        Step::Drain
+        Step::Flush
     }
 }
 

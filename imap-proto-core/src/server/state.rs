@@ -144,7 +144,7 @@ impl Flow {
             Flow::Sasl(flow) => flow.poll(core),
             Flow::Search(flow) => flow.poll(core),
             Flow::Select(flow) => flow.poll(core),
-            Flow::StartTls(flow) => flow.poll(core),
+            Flow::StartTls(_) => Step::Tls,
             Flow::Status(flow) => flow.poll(core),
             Flow::Store(flow) => flow.poll(core),
             Flow::Transfer(flow) => flow.poll(core),

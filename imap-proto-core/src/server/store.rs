@@ -126,6 +126,10 @@ impl Store {
     }
 
     fn rows(&mut self, core: &mut Core, page: ItemPage, from: usize) -> Step {
+        if !core.has_room() {
+            self.stage = Stage::Rows(page, from);
+            return Step::Drain;
+        }
         let low_water = core.config.limits.low_water;
         let Core { view: Some(view), outbox, .. } = core else { return finish(self.done()) };
         let out = outbox.text();
@@ -137,7 +141,7 @@ impl Store {
             }
             if out.len() >= low_water {
                 self.stage = Stage::Rows(page, at + 1);
-                return Step::Drain;
+                return Step::Flush;
             }
         }
         self.stage = Stage::Next;

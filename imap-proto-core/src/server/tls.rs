@@ -9,9 +9,7 @@ use crate::response::Reply;
 
 /// A layer is being put on the stream.
 #[derive(Debug)]
-pub(super) struct StartTls {
-    asked: bool,
-}
+pub(super) struct StartTls;
 
 impl StartTls {
     pub(super) fn start(core: &mut Core) -> Step {
@@ -26,20 +24,15 @@ impl StartTls {
             return Step::Flush;
         }
         core.tagged(&Reply::ok("Begin TLS"));
-        Step::Go(Flow::StartTls(StartTls { asked: false }))
-    }
-
-    pub(super) fn poll(&mut self, _core: &mut Core) -> Step {
-        // Asked once; after that the server waits for `layered`.
-        if std::mem::replace(&mut self.asked, true) { Step::Drain } else { Step::Tls }
+        Step::Go(Flow::StartTls(StartTls))
     }
 
     /// The layer is up, or not.
     pub(super) fn layered(core: &mut Core, done: Result<LayerInfo, LayerError>) -> Flow {
         match done {
             Ok(info) => {
-                core.connection =
-                    Context { allow_cleartext: core.config.allow_cleartext, ..Context::over_tls(&info) };
+                core.connection = Context::over_tls(&info);
+                core.connection.allow_cleartext = core.config.allow_cleartext;
                 core.tls = Some(info);
                 core.inbox.clear();
             }

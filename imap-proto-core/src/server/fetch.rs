@@ -1,0 +1,421 @@
+//! FETCH (RFC 9051 §6.4.5, §7.5.2; RFC 3501 §6.4.5, §7.4.2).
+//!
+//! Rows come in pages, small contents with them; larger ones are read in ranges while there is room in the output, and
+//! the store's octets are passed on uncopied. What a client does not take is not asked for.
+//!
+//! ```text
+//!   Next ─▶ Scout ─▶ Mark ─┐        \Seen of a chunk in one commit, before its rows are read
+//!     └──────────────────▶ Page ─▶ Rows ─┬─▶ item, item, …
+//!     ▲                                  ├─▶ ReadBody…   (a section that is not in the page)
+//!     └──────────────────────────────────┘
+//! ```
+
+mod section;
+
+use bytes::{BufMut, BytesMut};
+use mailstore_trait::flags::{FlagChange, FlagSet, SystemFlags};
+use mailstore_trait::item::{ItemPage, ItemRow, ItemsOptions, Projection};
+use mailstore_trait::mime::{PartRef, SkeletonRef};
+use mailstore_trait::session::CloseReason;
+use mailstore_trait::uid_set::UidSet;
+
+use super::search::after;
+use super::state::{Core, Flow, Step, finish};
+use super::store::{messages, refused};
+use crate::command::{FetchItem, FetchItems, SectionOf, SequenceSet};
+use crate::event::Event;
+use crate::request::{Answer, FlagsSet, Items, Refusal, SetFlags};
+use crate::response::{self, Reply};
+use crate::structure::{self, Quoted};
+use section::Reading;
+
+/// Rows on their way out.
+#[derive(Debug)]
+pub(super) struct Fetch {
+    uid: bool,
+    items: FetchItems<'static>,
+    options: ItemsOptions,
+    /// Whether `\Seen` is to be set.
+    marks: bool,
+    /// Messages behind the current chunk.
+    left: UidSet,
+    /// Messages of the current chunk that are not read yet.
+    chunk: UidSet,
+    scouted: bool,
+    page: Option<ItemPage>,
+    /// Rows as they were when `\Seen` was set.
+    set: Option<ItemPage>,
+    /// Messages to be marked next, and those that were.
+    mark: UidSet,
+    marked: UidSet,
+    /// The row and the item that come next; the item is `None` before the row's first octet.
+    row: usize,
+    item: Option<usize>,
+    reading: Reading,
+    asked: u64,
+    found: u64,
+    /// Why a section could not be had.
+    failed: Option<Refusal>,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Next,
+    AwaitScout,
+    AwaitMark,
+    AwaitPage,
+    Rows,
+    AwaitRead,
+    Failed(Refusal),
+}
+
+impl Fetch {
+    pub(super) fn start(core: &mut Core, uid: bool, set: &SequenceSet, items: FetchItems<'_>) -> Step {
+        let left = match messages(core, uid, set) {
+            Ok(left) => left,
+            Err(reply) => return finish(reply),
+        };
+        let mut items: FetchItems<'static> = items.into_iter().map(FetchItem::into_owned).collect();
+        // RFC 9051 §6.4.9: UID FETCH always answers with the UID.
+        if uid && !items.contains(&FetchItem::Uid) {
+            items.insert(0, FetchItem::Uid);
+        }
+        let read_only = core.view.as_ref().is_none_or(crate::view::View::is_read_only);
+        let marks = !read_only && items.iter().any(|item| matches!(item, FetchItem::Section(section) if !section.peek));
+        let mut options = ItemsOptions::new(projection(&items));
+        options.max_rows = core.config.limits.rows;
+        let asked = left.len();
+        Step::Go(Flow::Fetch(Box::new(Fetch {
+            uid,
+            items,
+            options,
+            marks,
+            left,
+            chunk: UidSet::new(),
+            scouted: false,
+            page: None,
+            set: None,
+            mark: UidSet::new(),
+            marked: UidSet::new(),
+            row: 0,
+            item: None,
+            reading: Reading::default(),
+            asked,
+            found: 0,
+            failed: None,
+            stage: Stage::Next,
+        })))
+    }
+
+    pub(super) fn poll(&mut self, core: &mut Core) -> Step {
+        match std::mem::replace(&mut self.stage, Stage::Next) {
+            Stage::Next => self.next(core),
+            Stage::Rows => self.rows(core),
+            Stage::Failed(refusal) => finish(refused(refusal)),
+            // Polled before its answer came.
+            Stage::AwaitScout | Stage::AwaitMark | Stage::AwaitPage | Stage::AwaitRead => {
+                core.close(CloseReason::Unanswered);
+                Step::Flush
+            }
+        }
+    }
+
+    pub(super) fn answer(&mut self, core: &mut Core, answer: Answer) {
+        self.stage = match (std::mem::replace(&mut self.stage, Stage::Next), answer) {
+            (Stage::AwaitScout, Answer::Items(Ok(page))) => {
+                self.mark = unseen(&page, &self.marked);
+                Stage::Next
+            }
+            (Stage::AwaitPage, Answer::Items(Ok(page))) => {
+                self.found += page.rows().len() as u64;
+                self.chunk = after(&self.chunk, page.next);
+                if self.marks {
+                    self.mark = unseen(&page, &self.marked);
+                }
+                self.page = Some(page);
+                self.row = 0;
+                self.item = None;
+                Stage::Rows
+            }
+            (Stage::AwaitMark, Answer::SetFlags(Ok(set))) => {
+                self.note_marked(core, set);
+                if self.page.is_some() { Stage::Rows } else { Stage::Next }
+            }
+            // The messages can be read all the same: \Seen stays as it is.
+            (Stage::AwaitMark, _) => {
+                self.marks = false;
+                if self.page.is_some() { Stage::Rows } else { Stage::Next }
+            }
+            (Stage::AwaitRead, Answer::ReadBody(answer)) => {
+                if !self.reading.answered(answer) {
+                    // RFC 9051 §4.3: the literal's length was announced; no octets but the message's can fill it.
+                    core.event(Event::Fault { what: "a message is shorter than the store said" });
+                    core.close(CloseReason::Unanswered);
+                }
+                Stage::Rows
+            }
+            (_, Answer::Items(Err(refusal))) => Stage::Failed(refusal),
+            _ => Stage::Failed(Refusal::Unavailable),
+        };
+    }
+
+    fn next(&mut self, core: &mut Core) -> Step {
+        let (Some(account), Some(view)) = (core.account(), core.view.as_ref()) else {
+            return finish(Reply::bad("No mailbox is selected"));
+        };
+        let folder = view.folder();
+        if !self.mark.is_empty() {
+            return self.mark(core);
+        }
+        if !core.has_room() {
+            return Step::Drain;
+        }
+        if self.chunk.is_empty() {
+            let rest = self.left.split_off(core.config.limits.batch.max(1) as u64);
+            self.chunk = std::mem::replace(&mut self.left, rest);
+            // One message is looked at and marked in two questions; for more, flags alone are read first, so that one
+            // commit marks them all.
+            self.scouted = !self.marks || self.chunk.len() == 1;
+        }
+        if self.chunk.is_empty() {
+            return finish(self.done());
+        }
+        let uids = self.chunk.clone();
+        if !std::mem::replace(&mut self.scouted, true) {
+            self.stage = Stage::AwaitScout;
+            return core.ask(Items { account, folder, uids, options: ItemsOptions::new(Projection::empty()) });
+        }
+        self.stage = Stage::AwaitPage;
+        core.ask(Items { account, folder, uids, options: self.options })
+    }
+
+    /// Sets `\Seen` of what is to be marked.
+    fn mark(&mut self, core: &mut Core) -> Step {
+        let uids = std::mem::take(&mut self.mark);
+        let (Some(account), Some(view)) = (core.account(), core.view.as_ref()) else {
+            return finish(Reply::bad("No mailbox is selected"));
+        };
+        let folder = view.folder();
+        self.stage = Stage::AwaitMark;
+        let change = FlagChange::Add(FlagSet::from(SystemFlags::SEEN));
+        core.ask(SetFlags { account, folder, uids, change, unchanged_since: None })
+    }
+
+    fn note_marked(&mut self, core: &mut Core, set: FlagsSet) {
+        if let Some(view) = &mut core.view {
+            view.note_own_flags(set.page.rows().iter().map(|row| (row.uid, row.change)), set.upto);
+        }
+        set.page.rows().iter().for_each(|row| self.marked.insert(row.uid));
+        self.set = Some(set.page);
+    }
+
+    /// A piece of a message is asked for.
+    fn await_read(&mut self) {
+        self.stage = Stage::AwaitRead;
+    }
+
+    fn done(&self) -> Reply {
+        match self.failed {
+            Some(refusal) => refused_section(refusal),
+            // RFC 2180 §4.1: some messages were removed meanwhile, and the client could not know.
+            None if self.found < self.asked && !self.uid => gone(),
+            None if self.uid => Reply::ok("UID FETCH completed"),
+            None => Reply::ok("FETCH completed"),
+        }
+    }
+
+    fn rows(&mut self, core: &mut Core) -> Step {
+        if !self.mark.is_empty() {
+            return self.mark(core);
+        }
+        let Some(page) = self.page.take() else { return Step::Flush };
+        while let Some(row) = page.rows().get(self.row) {
+            match self.row(core, &page, row) {
+                Ok(()) => {
+                    self.row += 1;
+                    self.item = None;
+                }
+                Err(step) => {
+                    if !matches!(step, Step::Ask(_)) {
+                        self.stage = Stage::Rows;
+                    }
+                    self.page = Some(page);
+                    return step;
+                }
+            }
+        }
+        self.set = None;
+        self.stage = Stage::Next;
+        Step::Flush
+    }
+
+    /// Writes a row from where it stopped; what is needed when it stops again.
+    fn row(&mut self, core: &mut Core, page: &ItemPage, row: &ItemRow) -> Result<(), Step> {
+        let Some(seq) = core.view.as_ref().and_then(|view| view.seq(row.uid)) else { return Ok(()) };
+        let recent = core.view.as_ref().is_some_and(|view| view.recent().contains(row.uid));
+        let skeleton = page.skeleton(row).and_then(|octets| SkeletonRef::from_bytes(octets).ok());
+        if skeleton.is_none() && self.options.projection.contains(Projection::SKELETON) {
+            self.failed = Some(Refusal::Corrupt);
+        }
+        let items = std::mem::take(&mut self.items);
+        let written = self.items(core, page, row, skeleton, seq, recent, &items);
+        self.items = items;
+        written
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one row's context, taken apart for the borrow checker")]
+    fn items(
+        &mut self,
+        core: &mut Core,
+        page: &ItemPage,
+        row: &ItemRow,
+        skeleton: Option<SkeletonRef<'_>>,
+        seq: mailstore_trait::id::SeqNum,
+        recent: bool,
+        items: &[FetchItem<'static>],
+    ) -> Result<(), Step> {
+        let first = match self.item {
+            Some(item) => item,
+            None => {
+                if !core.has_room() {
+                    return Err(Step::Drain);
+                }
+                response::fetch_head(seq, core.out());
+                0
+            }
+        };
+        for (at, item) in items.iter().enumerate().skip(first) {
+            self.item = Some(at);
+            match item {
+                FetchItem::Section(section) => self.section(core, page, row, skeleton, section, at > 0)?,
+                item => {
+                    let out = core.outbox.text();
+                    if at > 0 {
+                        out.put_u8(b' ');
+                    }
+                    self.simple(page, row, skeleton, recent, item, out);
+                }
+            }
+        }
+        let out = core.outbox.text();
+        // RFC 9051 §6.4.5: when \Seen was set by this, the flags are told with it.
+        if self.marked.contains(row.uid) && !items.contains(&FetchItem::Flags) {
+            out.put_slice(b" FLAGS ");
+            self.flags(page, row, recent, out);
+        }
+        out.put_slice(b")\r\n");
+        Ok(())
+    }
+
+    fn simple(
+        &self,
+        page: &ItemPage,
+        row: &ItemRow,
+        skeleton: Option<SkeletonRef<'_>>,
+        recent: bool,
+        item: &FetchItem<'_>,
+        out: &mut BytesMut,
+    ) {
+        let root = skeleton.map(SkeletonRef::root);
+        match item {
+            FetchItem::Flags => {
+                out.put_slice(b"FLAGS ");
+                self.flags(page, row, recent, out);
+            }
+            FetchItem::Uid => {
+                out.put_slice(b"UID ");
+                response::number(u64::from(row.uid.value()), out);
+            }
+            FetchItem::InternalDate => {
+                out.put_slice(b"INTERNALDATE \"");
+                write_date(row, out);
+                out.put_u8(b'"');
+            }
+            FetchItem::Size => {
+                out.put_slice(b"RFC822.SIZE ");
+                response::number(row.size, out);
+            }
+            FetchItem::Envelope => {
+                out.put_slice(b"ENVELOPE ");
+                match root.and_then(|root| root.envelope()) {
+                    Some(envelope) => structure::envelope(&envelope, Quoted::Ascii, out),
+                    None => out.put_slice(structure::EMPTY_ENVELOPE),
+                }
+            }
+            FetchItem::Body => write_structure(b"BODY ", root, structure::body, row, out),
+            FetchItem::BodyStructure => write_structure(b"BODYSTRUCTURE ", root, structure::body_structure, row, out),
+            FetchItem::Section(_) => {}
+        }
+    }
+
+    /// The row's flags; of a message just marked, as they were after that.
+    fn flags(&self, page: &ItemPage, row: &ItemRow, recent: bool, out: &mut BytesMut) {
+        let set = self.set.as_ref().and_then(|set| {
+            let at = set.rows().binary_search_by_key(&row.uid, |row| row.uid).ok()?;
+            set.rows().get(at).filter(|newer| newer.change >= row.change).map(|row| (set, row))
+        });
+        let (page, row) = set.unwrap_or((page, row));
+        response::flags(row.flags, page.keywords(row), recent, out);
+    }
+}
+
+/// What rows must bring for these items.
+fn projection(items: &[FetchItem<'_>]) -> Projection {
+    items.iter().fold(Projection::empty(), |all, item| {
+        all | match item {
+            FetchItem::Flags | FetchItem::Uid => Projection::empty(),
+            FetchItem::InternalDate | FetchItem::Size => Projection::DATES,
+            FetchItem::Envelope | FetchItem::Body | FetchItem::BodyStructure => {
+                Projection::SKELETON | Projection::DATES
+            }
+            FetchItem::Section(section) if section.section.part.is_empty() && section.section.of == SectionOf::Whole => {
+                Projection::DATES | Projection::CONTENT
+            }
+            FetchItem::Section(_) => Projection::DATES | Projection::SKELETON | Projection::CONTENT,
+        }
+    })
+}
+
+/// Messages of a page without `\Seen` that were not marked yet.
+fn unseen(page: &ItemPage, marked: &UidSet) -> UidSet {
+    let unseen = |row: &&ItemRow| !row.flags.contains(SystemFlags::SEEN) && !marked.contains(row.uid);
+    page.rows().iter().filter(unseen).map(|row| row.uid).collect::<UidSet>()
+}
+
+/// RFC 5530 §3, EXPUNGEISSUED.
+fn gone() -> Reply {
+    Reply::no("EXPUNGEISSUED", "Some messages are gone")
+}
+
+fn refused_section(refusal: Refusal) -> Reply {
+    match refusal {
+        Refusal::NotFound => gone(),
+        refusal => refusal.into(),
+    }
+}
+
+fn write_date(row: &ItemRow, out: &mut BytesMut) {
+    use std::fmt::Write as _;
+    // Writing into a BytesMut can't fail.
+    let _ = write!(out, "{}", row.internal_date.imap());
+}
+
+fn write_structure(
+    name: &[u8],
+    root: Option<PartRef<'_>>,
+    write: fn(PartRef<'_>, Quoted, &mut BytesMut),
+    row: &ItemRow,
+    out: &mut BytesMut,
+) {
+    out.put_slice(name);
+    match root {
+        Some(root) => write(root, Quoted::Ascii, out),
+        None => {
+            // Nothing is known of the message's structure: it is octets.
+            out.put_slice(b"(\"APPLICATION\" \"OCTET-STREAM\" NIL NIL NIL \"BINARY\" ");
+            response::number(row.size, out);
+            out.put_u8(b')');
+        }
+    }
+}
