@@ -208,7 +208,7 @@ impl Client {
         match &self.state {
             State::Start => self.next_message(now),
             State::Layer { asked: false } => {
-                // RFC 3207 §5: what came behind the 220 in cleartext was put there by someone else.
+                // RFC 3207 §6: what came behind the 220 in cleartext was put there by someone else.
                 if !self.inbox.is_empty() {
                     return self.fail(now, Stage::StartTls, request::INJECTED, CloseReason::Protocol);
                 }

@@ -123,7 +123,7 @@ impl Server {
     fn extensions(&self) -> Extensions {
         let config = &self.config;
         let mut extensions = config.extensions - Extensions::STARTTLS - Extensions::AUTH;
-        // RFC 2033 §4.2: an LMTP server has PIPELINING and ENHANCEDSTATUSCODES in any case.
+        // RFC 2033 §5: an LMTP server has PIPELINING and ENHANCEDSTATUSCODES in any case.
         if config.role == Role::Lmtp {
             extensions |= Extensions::PIPELINING | Extensions::ENHANCED_STATUS_CODES;
         }

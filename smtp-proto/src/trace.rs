@@ -69,14 +69,12 @@ impl fmt::Display for Received<'_> {
             writeln(f, format_args!("from {} ({})", Word(name), Literal(self.origin.peer.ip())))?;
         }
         writeln(f, format_args!("by {} with {} id {}", Word(self.by), self.with(), Word(self.id)))?;
-        if let Some(tls) = &self.origin.tls {
-            // RFC 8314 §4.3: the cipher suite belongs into the trace.
-            if let (Some(version), Some(cipher)) = (tls.version, tls.cipher) {
-                writeln(f, format_args!("(using {} with cipher {})", Word(version), Word(cipher)))?;
-            }
-        }
         if let Some(recipient) = self.recipient.filter(|it| it.domain().is_some()) {
             writeln(f, format_args!("for <{recipient}>"))?;
+        }
+        // RFC 8314 §4.3: the cipher suite has a clause of its own, behind all others.
+        if let Some(cipher) = self.origin.tls.as_ref().and_then(|tls| tls.cipher) {
+            writeln(f, format_args!("tls {}", Word(cipher)))?;
         }
         // The clause before the date ends with a semicolon; a folded line of its own keeps lines short.
         write!(f, "; {}\r\n", self.date)
@@ -161,7 +159,7 @@ mod tests {
         assert_eq!(
             hidden.to_string(),
             "Received: by mx.example.org with ESMTPSA id 42\r\n\t\
-             (using TLSv1.3 with cipher TLS_AES_256_GCM_SHA384)\r\n\t; Tue, 14 Nov 2023 23:13:20 +0100\r\n"
+             tls TLS_AES_256_GCM_SHA384\r\n\t; Tue, 14 Nov 2023 23:13:20 +0100\r\n"
         );
     }
 

@@ -319,3 +319,8 @@ impl Adapter for Transcripts {
 fn transcripts() {
     play_all(&mut Transcripts, concat!(env!("CARGO_MANIFEST_DIR"), "/tests/transcripts"));
 }
+
+#[test]
+fn compliance() {
+    mailstore_trait::testkit::compliance::check(env!("CARGO_MANIFEST_DIR"), &["src"]);
+}

@@ -125,7 +125,7 @@ impl Client {
             // RFC 3030 §3: never by DATA, and this client has no BDAT.
             Some(request::NO_BINARY)
         } else if self.capabilities.size.is_some_and(|size| outgoing.size > size) {
-            // RFC 1870 §6.1: larger than the server ever takes.
+            // RFC 1870 §6: larger than the server ever takes.
             Some(request::TOO_BIG)
         } else {
             None

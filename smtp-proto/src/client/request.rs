@@ -136,7 +136,7 @@ pub struct Succeeded;
 pub struct Report {
     /// One outcome for each recipient, in the envelope's order.
     pub outcomes: Vec<Outcome>,
-    /// Whether the next hop took over success reports (RFC 3461 §5.2.2).
+    /// Whether the next hop took over success reports (RFC 3461 §5.2.1).
     pub dsn: bool,
     /// Whether the message crossed TLS.
     pub tls: bool,

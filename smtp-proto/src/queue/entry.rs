@@ -124,7 +124,7 @@ pub fn settle(entry: &mut QueueEntry, positions: &[usize], outcomes: &[Outcome],
         recipient.state = match outcome {
             Outcome::Delivered(reply) => {
                 if dsn {
-                    // RFC 3461 §5.2.2: whoever took NOTIFY over reports the success.
+                    // RFC 3461 §5.2.1: whoever took NOTIFY over reports the success.
                     recipient.parameters.retain(|word| !word.starts_with("NOTIFY="));
                 }
                 RecipientState::Delivered { reply: reply.to_string() }
@@ -172,6 +172,7 @@ pub fn conclude(mut entry: QueueEntry, now: Timestamp, retry: &Retry) -> Conclus
         match queued.state {
             RecipientState::Delivered { reply } => {
                 if notify.is_some_and(|notify| notify.contains(Notify::SUCCESS)) {
+                    // RFC 3461 §5.2.2: a next hop without DSN reports nothing; so this hop says "relayed".
                     report.action = if reply.starts_with(LOCALLY) { Action::Delivered } else { Action::Relayed };
                     report.status = status(&reply, 2);
                     reports.push(report);

@@ -1,6 +1,7 @@
 //! A mail transaction: MAIL, RCPT, DATA and BDAT, the body's questions and the final replies.
 //!
-//! RFC 5321 §3.3 and §4.1.1.2 to §4.1.1.5, RFC 1870 §6, RFC 2033 §4.2, RFC 3030 §2 and §3. A refused body is still read to its
+//! RFC 5321 §3.3 and §4.1.1.2 to §4.1.1.5, RFC 1870 §6, RFC 2033 §4.2,
+//! RFC 3030 §2. A refused body is still read to its
 //! end, so that its octets never run as commands; how much of that is put up with is limited.
 
 use std::sync::Arc;

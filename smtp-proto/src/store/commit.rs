@@ -222,7 +222,7 @@ impl Delivery<'_> {
         let recipients = self.envelope.recipients.iter();
         let each = self.routes.iter().zip(outcomes).zip(recipients).enumerate();
         each.filter_map(|(at, ((route, outcome), recipient))| {
-            // RFC 3461 §5.3: a delivery whose sender asked to hear of it is reported.
+            // RFC 3461 §5.2.3: a delivery whose sender asked to hear of it is reported.
             let wants_success = recipient.notify.is_some_and(|notify| notify.contains(Notify::SUCCESS));
             let state = match (route, outcome) {
                 (Route::Remote, _) => RecipientState::Pending { last: None },
