@@ -26,6 +26,7 @@ mod throttle;
 mod tls;
 mod transfer;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -63,7 +64,8 @@ fn main() -> ExitCode {
     // clap ends the program with 2 by itself when the command line makes no sense.
     let cli = Cli::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let ansi = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

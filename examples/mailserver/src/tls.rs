@@ -9,7 +9,7 @@ use bytes::Bytes;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{ProtocolVersion, ServerConfig};
+use rustls::{CipherSuite, ProtocolVersion, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256, Sha384, Sha512};
@@ -128,7 +128,13 @@ pub(crate) fn layer_info<D>(connection: &rustls::ConnectionCommon<D>) -> LayerIn
         ProtocolVersion::TLSv1_3 => Some("TLSv1.3"),
         _ => None,
     });
-    info.cipher = connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
+    info.cipher = connection.negotiated_cipher_suite().and_then(|suite| match suite.suite() {
+        // rustls has names of its own for the suites of TLS 1.3; trace headers hold the registered ones.
+        CipherSuite::TLS13_AES_128_GCM_SHA256 => Some("TLS_AES_128_GCM_SHA256"),
+        CipherSuite::TLS13_AES_256_GCM_SHA384 => Some("TLS_AES_256_GCM_SHA384"),
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => Some("TLS_CHACHA20_POLY1305_SHA256"),
+        other => other.as_str(),
+    });
     // RFC 9266 §3: before TLS 1.3 the exporter binds only with the extended master secret, which rustls does not report.
     if version == Some(ProtocolVersion::TLSv1_3) {
         info.exporter = connection.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b"")).ok();
