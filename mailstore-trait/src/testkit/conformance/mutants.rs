@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::fixture::batch_id;
 use super::{Data, PROMISES, Rig, check, run};
-use crate::batch::{Batch, Committed, Content, Mode, Op, OpOutcome, Staged};
+use crate::batch::{Batch, Committed, Content, Mode, Op, OpOutcome};
 use crate::change::{ChangeKind, ChangePage, ChangesOptions};
 use crate::date::Timestamp;
 use crate::error::{CommitError, LeaseError, ReadError, UploadError};
@@ -15,7 +15,7 @@ use crate::flags::FlagChange;
 use crate::folder::{Folder, FolderList, FolderView, Role};
 use crate::future::{BoxFuture, BoxStream};
 use crate::hints::{ChangeHints, Hint};
-use crate::id::{AccountId, EmailId, FolderId, ModSeq, QueueId, Uid, UidValidity};
+use crate::id::{AccountId, EmailId, FolderId, ModSeq, QueueId, UidValidity};
 use crate::item::{ItemPage, ItemsOptions};
 use crate::leases::{Lease, LeaseScope, Leases};
 use crate::queue::{Leased, QueueEntry, QueueStore};
