@@ -158,7 +158,7 @@ impl<'f, 'r> Side<'f, 'r> {
         let missing = FolderId::new(1 << 40).expect("48 bits");
         // Now and then a folder that is not there.
         let folder = |n: u8| if n % 23 == 22 { missing } else { paths[usize::from(n) % paths.len()].1 };
-        let parent = |n: u8| (n % 3 != 0).then(|| folder(n / 3));
+        let parent = |n: u8| (!n.is_multiple_of(3)).then(|| folder(n / 3));
         let name = |n: u8| ["A", "B", "C", "inbox", "Ä", ""][usize::from(n) % 6].to_owned();
         let some = |n: u8| uids((1..=12).filter(|uid| (u32::from(n) >> (uid % 8)) & 1 == 1));
         let flags = |n: u8| {
@@ -186,22 +186,22 @@ impl<'f, 'r> Side<'f, 'r> {
             4 => Op::Copy { from: folder(a), uids: some(c), to: folder(b) },
             5 => Op::Move { from: folder(a), uids: some(c), to: folder(b) },
             6 => Op::MoveAll { from: folder(a), to: folder(b) },
-            7 => Op::Remove { folder: folder(a), uids: some(c), only_deleted: b % 2 == 0 },
+            7 => Op::Remove { folder: folder(a), uids: some(c), only_deleted: b.is_multiple_of(2) },
             8..=10 => {
                 let change = match b % 3 {
                     0 => FlagChange::Add(flags(c)),
                     1 => FlagChange::Remove(flags(c)),
                     _ => FlagChange::Replace(flags(c)),
                 };
-                let unchanged_since = (b % 4 == 0).then_some(self.cursor);
+                let unchanged_since = b.is_multiple_of(4).then_some(self.cursor);
                 Op::SetFlags { folder: folder(a), uids: some(c.rotate_left(3)), change, unchanged_since }
             }
             11 | 12 => Op::CreateFolder { parent: parent(a), name: name(b), role: role(c) },
             13 => Op::RenameFolder { folder: folder(a), parent: parent(b), name: name(c) },
-            14 if c % 3 == 0 => Op::SetRole { folder: folder(a), role: role(b) },
+            14 if c.is_multiple_of(3) => Op::SetRole { folder: folder(a), role: role(b) },
             14 => Op::Subscribe {
                 path: vec![name(a % 5), name(b % 5)].split_off(usize::from(c % 2)),
-                subscribed: b % 3 != 0,
+                subscribed: !b.is_multiple_of(3),
             },
             _ => Op::DeleteFolder { folder: folder(a) },
         }
@@ -315,4 +315,47 @@ fn place<T: PartialEq>(list: &mut Vec<T>, what: T) -> usize {
         list.push(what);
         list.len() - 1
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        /// The reference store agrees with itself; what is tried here is that it never panics and that its changes, its
+        /// rows, its counts and its views tell the same, whatever was done.
+        #[test]
+        fn whatever_is_done_the_changes_tell_it(octets in prop::collection::vec(any::<u8>(), 0..160)) {
+            agree(&MemRig::new(), &script(&octets));
+        }
+    }
+
+    #[test]
+    fn a_failing_script_is_cut_to_what_fails() {
+        use crate::testkit::conformance::fixture::account;
+        use crate::testkit::conformance::{Data, fixture};
+        use crate::testkit::memory::MemStore;
+
+        /// A store whose quota holds three small messages: the fourth addition goes wrong.
+        struct Small;
+        impl Rig for Small {
+            fn fresh(&self) -> Box<dyn Data + '_> {
+                let store = MemStore::new();
+                fixture::wait(self, async {
+                    use crate::store::MailStore;
+                    store.provision(account(1), &[]).await.unwrap();
+                });
+                store.set_quota(account(1), Some(150));
+                Box::new(store)
+            }
+        }
+        let add: Step = [0, 0, 2, 0];
+        let seen: Step = [8, 0, 0, 1];
+        let script: Vec<Step> = [[add; 5], [seen; 5], [add; 5]].concat();
+        assert_eq!(shrink(&Small, script), [add; 4]);
+    }
 }

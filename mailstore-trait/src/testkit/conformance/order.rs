@@ -90,7 +90,7 @@ fn write(store: &Handle<'_, '_>, writer: usize, number: usize) {
     let flags = flag_set(SystemFlags::empty(), &[&format!("pair-{writer}-{number}")]);
     let pair = vec![store.adding(inbox, "one", flags.clone()), store.adding(inbox, "two", flags)];
     let committed = store.ops(pair);
-    if number % 3 == 0 {
+    if number.is_multiple_of(3) {
         let both = committed.outcomes.iter().map(|outcome| place(outcome).uid).collect();
         store.remove(inbox, both, false);
     }
