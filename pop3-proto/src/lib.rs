@@ -9,6 +9,7 @@
 //! | [`command`], [`reply`], [`capability`] | the wire: commands in place, status lines, CAPA |
 //! | [`maildrop`] | the snapshot of a session and its marks |
 //! | [`stuff`], [`top`] | multi-line responses by slices, and where TOP stops |
+//! | `store` | answers a server's questions from any mail store (feature `store`) |
 //! | [`text`] | what the server says to people, in four languages |
 
 pub mod capability;
@@ -16,10 +17,14 @@ pub mod client;
 pub mod command;
 pub mod config;
 pub mod event;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod maildrop;
 pub mod reply;
 pub mod request;
 pub mod server;
+#[cfg(feature = "store")]
+pub mod store;
 pub mod stuff;
 pub mod text;
 pub mod top;

@@ -158,11 +158,9 @@ fn ten_thousand_commands_cost_no_memory() {
                 let usual = scripted.usual(&request).unwrap();
                 driven.resume(scripted.answer(request, &usual).unwrap());
             }
-            Output::Wait(wait) => {
-                if !driven.feed(4096) {
-                    assert!(wait.output && !driven.input.is_empty());
-                    break;
-                }
+            Output::Wait(wait) if !driven.feed(4096) => {
+                assert!(wait.output && !driven.input.is_empty());
+                break;
             }
             _ => {}
         }

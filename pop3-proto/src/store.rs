@@ -1,0 +1,278 @@
+//! The fulfiller: answers a [`Server`](crate::Server)'s questions from the traits of `mailstore_trait`.
+//!
+//! It has no runtime: its one method is a future. The maildrop is the account's inbox. Logging in takes its lease and
+//! fixes its snapshot (everything below UIDNEXT at that moment); RFC 1939 §4 asks for a lock, and this one holds other
+//! POP3 sessions off while IMAP and delivery never notice. QUIT is a batch that carries the lease's fence, so a session
+//! that lost its lease removes nothing, whatever it believes.
+
+mod policy;
+mod reader;
+mod update;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mailstore_trait::auth::{Authenticator, Login, Progress};
+use mailstore_trait::directory::Principal;
+use mailstore_trait::environment::Environment;
+use mailstore_trait::error::{LeaseError, ReadError};
+use mailstore_trait::folder::Folder;
+use mailstore_trait::id::{AccountId, FolderId, Uid};
+use mailstore_trait::item::{ItemsOptions, Projection};
+use mailstore_trait::leases::{Lease, LeaseScope};
+use mailstore_trait::sasl::Failure;
+use mailstore_trait::session::{Fulfil, LayerInfo, Peer, Session};
+use mailstore_trait::store::MailStore;
+use mailstore_trait::uid_set::UidSet;
+
+use crate::capability::LoginDelay;
+use crate::maildrop::Message;
+use crate::request::{
+    Answered, LeaseRenewed, LoggedIn, LoginRefusal, MaildropOpened, MaildropPage, Opened, PageRead, Released, Request,
+    SaslStep, SaslStepped,
+};
+
+pub use self::policy::{LastLogins, Policies, Policy};
+use self::reader::Reader;
+
+/// Everything outside that a fulfiller asks. One is shared by all sessions of a listener.
+#[derive(Clone)]
+pub struct World {
+    /// Where messages are.
+    pub store: Arc<dyn MailStore>,
+    /// Who may log in.
+    pub authenticator: Arc<dyn Authenticator>,
+    /// The clock and randomness.
+    pub environment: Arc<dyn Environment>,
+    /// What differs between users.
+    pub policies: Arc<dyn Policies>,
+    /// When each of them logged in last.
+    pub last_logins: Arc<LastLogins>,
+}
+
+impl World {
+    /// Nothing differs between users, and they may log in as often as they like.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn MailStore>,
+        authenticator: Arc<dyn Authenticator>,
+        environment: Arc<dyn Environment>,
+    ) -> World {
+        let policies = Arc::new(Policy::default());
+        World { store, authenticator, environment, policies, last_logins: Arc::default() }
+    }
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World").finish_non_exhaustive()
+    }
+}
+
+/// Answers the questions of one session.
+pub struct Fulfiller {
+    world: World,
+    login: Login,
+    /// The TLS the login knows of.
+    tls: Option<Arc<LayerInfo>>,
+    account: Option<AccountId>,
+    maildrop: Option<Maildrop>,
+}
+
+/// An open maildrop.
+struct Maildrop {
+    account: AccountId,
+    inbox: FolderId,
+    /// The snapshot ends before this UID.
+    end: Uid,
+    lease: Lease,
+    reader: Reader,
+}
+
+impl Fulfiller {
+    /// For a session over a connection that was just accepted.
+    #[must_use]
+    pub fn new(world: World, peer: &Peer) -> Fulfiller {
+        let login = Login::new(world.authenticator.clone(), world.environment.clone(), "pop3", peer);
+        Fulfiller { world, login, tls: None, account: None, maildrop: None }
+    }
+
+    /// Lets passwords cross the connection without TLS, as
+    /// [`Config::allow_cleartext`](crate::Config::allow_cleartext) does in the session.
+    #[must_use]
+    pub fn allow_cleartext(mut self) -> Fulfiller {
+        self.login.allow_cleartext();
+        self
+    }
+
+    /// Answers one question. Dropping the future leaves what the store's method promises: all of it or nothing.
+    pub async fn answer(&mut self, request: Request) -> Answered {
+        match request {
+            Request::Login(pending) => {
+                let (login, reply) = pending.split();
+                self.learn(login.tls);
+                let outcome = self.login.password(login.user, login.password).await;
+                reply.answer(self.logged_in(outcome))
+            }
+            // Stored verifiers do not hold the password that APOP's digest needs.
+            Request::Apop(pending) => pending.answer(LoggedIn::Refused(LoginRefusal::Credentials)),
+            Request::SaslStep(pending) => {
+                let (step, reply) = pending.split();
+                reply.answer(self.sasl_step(step).await)
+            }
+            Request::OpenMaildrop(pending) => {
+                let opened = self.open(pending.query.lease).await;
+                pending.answer(opened)
+            }
+            Request::MaildropPage(pending) => {
+                let page = self.page(pending.query).await.unwrap_or(PageRead::Unavailable);
+                pending.answer(page)
+            }
+            Request::RenewLease(pending) => {
+                let renewed = self.renew(pending.query.lease).await;
+                pending.answer(renewed)
+            }
+            Request::ReadMessage(pending) => {
+                let read = self.read(pending.query).await;
+                pending.answer(read)
+            }
+            Request::Commit(pending) => {
+                let (commit, reply) = pending.split();
+                reply.answer(self.commit(commit).await)
+            }
+            Request::Release(pending) => {
+                if let Some(maildrop) = self.maildrop.take() {
+                    // One that can't be given back runs out by itself.
+                    let _ = self.world.store.leases().release(&maildrop.lease).await;
+                }
+                pending.answer(Released)
+            }
+        }
+    }
+
+    /// TLS came up since the last question.
+    fn learn(&mut self, tls: Option<Arc<LayerInfo>>) {
+        let known = self.tls.as_ref().map(Arc::as_ptr) == tls.as_ref().map(Arc::as_ptr);
+        if let (false, Some(tls)) = (known, tls) {
+            self.login.layered(&tls);
+            self.tls = Some(tls);
+        }
+    }
+
+    async fn sasl_step(&mut self, step: SaslStep) -> SaslStepped {
+        self.learn(step.tls);
+        let octets = step.octets.as_ref().map(|octets| octets.expose());
+        let progress = if step.first {
+            self.login.start(step.mechanism, octets).await
+        } else {
+            self.login.response(octets.unwrap_or_default()).await
+        };
+        SaslStepped::Over(match progress {
+            Progress::Challenge(octets) => return SaslStepped::Challenge(octets),
+            Progress::Done(principal) => self.logged_in(Ok(principal)),
+            Progress::Failed(failure) => self.logged_in(Err(failure)),
+        })
+    }
+
+    fn logged_in(&mut self, outcome: Result<Principal, Failure>) -> LoggedIn {
+        match outcome {
+            Ok(principal) => {
+                self.account = Some(principal.account);
+                LoggedIn::Accepted { user: principal.address }
+            }
+            Err(failure) => LoggedIn::Refused(match failure {
+                Failure::Disabled | Failure::Expired => LoginRefusal::Disabled,
+                Failure::Unavailable => LoginRefusal::Unavailable,
+                Failure::Malformed | Failure::UnsupportedExtension | Failure::Misuse => LoginRefusal::Malformed,
+                _ => LoginRefusal::Credentials,
+            }),
+        }
+    }
+
+    async fn open(&mut self, ttl: Duration) -> MaildropOpened {
+        let Some(account) = self.account.take() else { return MaildropOpened::Unavailable };
+        let delay = self.world.policies.login_delay(account);
+        let now = self.world.environment.now();
+        // RFC 2449 §8.1.1: told once the user is known to be right, so nobody else learns of it.
+        if !self.world.last_logins.may_log_in(account, delay, now) {
+            return MaildropOpened::TooSoon;
+        }
+        let scope = LeaseScope::Maildrop(account);
+        let owner = self.world.environment.id();
+        let lease = match self.world.store.leases().acquire(&scope, owner, ttl).await {
+            Ok(lease) => lease,
+            // RFC 2449 §8.1.2.
+            Err(LeaseError::Held) => return MaildropOpened::InUse,
+            Err(_) => return MaildropOpened::Unavailable,
+        };
+        let inbox = match self.inbox(account).await {
+            Ok(Some(inbox)) => inbox,
+            Ok(None) | Err(_) => {
+                let _ = self.world.store.leases().release(&lease).await;
+                return MaildropOpened::Unavailable;
+            }
+        };
+        self.world.last_logins.logged_in(account, delay, now);
+        let mut opened = Opened::new(usize::try_from(inbox.counts.exists).unwrap_or(0));
+        opened.login_delay = Some(LoginDelay { minimum: delay, per_user: false }).filter(|_| !delay.is_zero());
+        opened.expire = self.world.policies.expire(account);
+        self.maildrop =
+            Some(Maildrop { account, inbox: inbox.id, end: inbox.uid_next, lease, reader: Reader::default() });
+        MaildropOpened::Opened(opened)
+    }
+
+    /// The account's inbox. An account that never had any mail gets one now.
+    async fn inbox(&self, account: AccountId) -> Result<Option<Folder>, ReadError> {
+        let store = &self.world.store;
+        let folders = match store.folders(account).await {
+            Err(ReadError::NotFound) if store.provision(account, &[]).await.is_ok() => store.folders(account).await,
+            folders => folders,
+        };
+        Ok(folders?.inbox().cloned())
+    }
+
+    async fn page(&self, page: MaildropPage) -> Option<PageRead> {
+        let maildrop = self.maildrop.as_ref()?;
+        let mut messages = Vec::new();
+        let mut first = page.after.map_or(Uid::MIN, |uid| uid.plus(1));
+        let last = Uid::new(maildrop.end.value().checked_sub(1)?);
+        let mut options = ItemsOptions::new(Projection::DATES);
+        options.max_rows = page.max;
+        while let Some(last) = last.filter(|last| first <= *last) {
+            let mut uids = UidSet::new();
+            uids.insert_range(first..=last);
+            let rows = self.world.store.items(maildrop.account, maildrop.inbox, &uids, options).await.ok()?;
+            messages.extend(rows.rows().iter().map(|row| Message::new(row.item, row.generation, row.uid, row.size)));
+            match rows.next {
+                Some(next) if messages.is_empty() && next > first => first = next,
+                next => return Some(PageRead::Page { messages, more: next.is_some() }),
+            }
+        }
+        Some(PageRead::Page { messages, more: false })
+    }
+
+    async fn renew(&mut self, ttl: Duration) -> LeaseRenewed {
+        let Some(maildrop) = &mut self.maildrop else { return LeaseRenewed::Lost };
+        match self.world.store.leases().renew(&maildrop.lease, ttl).await {
+            Ok(lease) => {
+                maildrop.lease = lease;
+                LeaseRenewed::Renewed
+            }
+            Err(LeaseError::Unavailable(_)) => LeaseRenewed::Unavailable,
+            Err(_) => LeaseRenewed::Lost,
+        }
+    }
+}
+
+impl<S: Session<Request = Request, Answered = Answered>> Fulfil<S> for Fulfiller {
+    async fn fulfil(&mut self, request: Request) -> Answered {
+        self.answer(request).await
+    }
+}
+
+impl fmt::Debug for Fulfiller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fulfiller").field("login", &self.login).field("open", &self.maildrop.is_some()).finish()
+    }
+}

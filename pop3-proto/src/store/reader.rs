@@ -1,0 +1,100 @@
+//! Reading messages: one question of the store for many small ones.
+//!
+//! Most clients retrieve one message after the other. The second one in ascending order is taken as the sign of it: from
+//! then on a question brings a page of rows with small contents inline, and the messages behind are answered from it. A
+//! large message is read in ranges.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use mailstore_trait::error::ReadError;
+use mailstore_trait::id::{EmailId, Uid};
+use mailstore_trait::item::{ItemsOptions, Projection};
+use mailstore_trait::uid_set::UidSet;
+
+use super::{Fulfiller, Maildrop, World};
+use crate::request::{MessageRead, ReadMessage};
+
+/// Messages of at most so many octets come with their rows.
+const INLINE: u64 = 16 * 1024;
+/// Octets that are held ahead of a client that reads one message after the other.
+const AHEAD: usize = 64 * 1024;
+/// Rows that are read ahead.
+const ROWS: usize = 64;
+
+/// What is known of the messages around the last one read.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    current: Option<(Uid, Content)>,
+    /// Contents of messages behind the current one, ascending.
+    ahead: VecDeque<(Uid, Bytes)>,
+}
+
+#[derive(Clone, Debug)]
+enum Content {
+    Inline(Bytes),
+    Stored(EmailId),
+}
+
+impl Fulfiller {
+    pub(super) async fn read(&mut self, read: ReadMessage) -> MessageRead {
+        let Some(maildrop) = &mut self.maildrop else { return MessageRead::Unavailable };
+        match maildrop.read(&self.world, read).await {
+            Ok(octets) => MessageRead::Octets(octets),
+            Err(ReadError::NotFound) => MessageRead::Gone,
+            Err(_) => MessageRead::Unavailable,
+        }
+    }
+}
+
+impl Maildrop {
+    async fn read(&mut self, world: &World, read: ReadMessage) -> Result<Bytes, ReadError> {
+        let content = match &self.reader.current {
+            Some((uid, content)) if *uid == read.uid => content.clone(),
+            _ => self.find(world, read.uid).await?,
+        };
+        match content {
+            Content::Inline(octets) => {
+                let from = usize::try_from(read.offset).unwrap_or(usize::MAX).min(octets.len());
+                Ok(octets.slice(from..octets.len().min(from.saturating_add(read.max))))
+            }
+            Content::Stored(email) => world.store.read(self.account, email, read.offset, read.max).await,
+        }
+    }
+
+    /// Makes this message the current one.
+    async fn find(&mut self, world: &World, uid: Uid) -> Result<Content, ReadError> {
+        let reader = &mut self.reader;
+        while reader.ahead.front().is_some_and(|(ahead, _)| *ahead < uid) {
+            reader.ahead.pop_front();
+        }
+        let is_next = reader.ahead.front().is_some_and(|(ahead, _)| *ahead == uid);
+        if let Some((_, octets)) = is_next.then(|| reader.ahead.pop_front()).flatten() {
+            let content = Content::Inline(octets);
+            reader.current = Some((uid, content.clone()));
+            return Ok(content);
+        }
+        reader.ahead.clear();
+        let onward = reader.current.as_ref().is_some_and(|(last, _)| *last < uid);
+        let mut uids = UidSet::new();
+        uids.insert(uid);
+        let mut options = ItemsOptions::new(Projection::CONTENT);
+        options.content_up_to = INLINE;
+        options.max_rows = 1;
+        if onward {
+            let last = Uid::new(self.end.value().saturating_sub(1)).unwrap_or(uid);
+            uids.insert_range(uid..=last);
+            options.max_rows = ROWS;
+            options.max_octets = AHEAD;
+        }
+        let page = world.store.items(self.account, self.inbox, &uids, options).await?;
+        let mut rows = page.rows().iter();
+        let first = rows.next().filter(|row| row.uid == uid).ok_or(ReadError::NotFound)?;
+        let content = page.content(first).map_or(Content::Stored(first.email), Content::Inline);
+        // Up to the first that did not come along: the rows behind a large message are asked for when it is their turn.
+        let reader = &mut self.reader;
+        reader.ahead = rows.map_while(|row| Some((row.uid, page.content(row)?))).collect();
+        reader.current = Some((uid, content.clone()));
+        Ok(content)
+    }
+}

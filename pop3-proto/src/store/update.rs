@@ -1,0 +1,70 @@
+//! QUIT, as batches.
+//!
+//! RFC 1939 §6: what is marked is removed, or the reply says otherwise. One batch is atomic; a maildrop with more
+//! deletions than a batch should hold takes several, and the client is told when only some of them went through.
+
+use mailstore_trait::batch::{Batch, Op};
+use mailstore_trait::error::CommitError;
+use mailstore_trait::flags::{FlagChange, FlagSet, SystemFlags};
+use mailstore_trait::id::BatchId;
+use mailstore_trait::uid_set::UidSet;
+
+use super::{Fulfiller, Maildrop, World};
+use crate::request::{Commit, Committed};
+
+/// Messages that one batch touches.
+const BATCH: u64 = 1_000;
+/// How often a batch whose outcome is not known is repeated.
+const REPEATS: u32 = 5;
+
+impl Fulfiller {
+    pub(super) async fn commit(&mut self, commit: Commit) -> Committed {
+        let Some(maildrop) = &self.maildrop else { return Committed::LeaseLost };
+        let most = u64::try_from(self.world.store.caps().max_ops).unwrap_or(BATCH).clamp(1, BATCH);
+        let mut done = false;
+        for uids in pieces(commit.deleted, most) {
+            let remove = Op::Remove { folder: maildrop.inbox, uids, only_deleted: false };
+            match maildrop.run(&self.world, remove).await {
+                Ok(()) => done = true,
+                Err(_) if done => return Committed::Partly,
+                Err(CommitError::Fenced) => return Committed::LeaseLost,
+                // It may be done or not.
+                Err(CommitError::Unknown(_)) => return Committed::Partly,
+                Err(_) => return Committed::Failed,
+            }
+        }
+        for uids in pieces(commit.seen, most) {
+            let change = FlagChange::Add(FlagSet::from(SystemFlags::SEEN));
+            let mark = Op::SetFlags { folder: maildrop.inbox, uids, change, unchanged_since: None };
+            // A mark that can't be set fails nothing: no promise of POP3 hangs on it.
+            if maildrop.run(&self.world, mark).await.is_err() {
+                break;
+            }
+        }
+        Committed::Done
+    }
+}
+
+impl Maildrop {
+    async fn run(&self, world: &World, op: Op) -> Result<(), CommitError> {
+        let mut batch = Batch::new(BatchId(world.environment.id()), self.account, vec![op]);
+        batch.fence = Some(self.lease.fence());
+        for _ in 1..REPEATS {
+            match world.store.commit(batch.clone()).await {
+                // The same id: what was done is not done again.
+                Err(CommitError::Unknown(_)) => {}
+                outcome => return outcome.map(|_| ()),
+            }
+        }
+        world.store.commit(batch).await.map(|_| ())
+    }
+}
+
+/// The set in pieces of at most `most`.
+fn pieces(mut uids: UidSet, most: u64) -> impl Iterator<Item = UidSet> {
+    std::iter::from_fn(move || {
+        let rest = uids.split_off(most);
+        let piece = std::mem::replace(&mut uids, rest);
+        (!piece.is_empty()).then_some(piece)
+    })
+}
