@@ -5,7 +5,7 @@
 //! `""`, quoted or literal) is decided here and nowhere else.
 
 use bytes::{BufMut, BytesMut};
-use mailstore_trait::mime::{Address, Addresses, Envelope, Mailbox, Parameters, PartKind, PartRef};
+use mailstore_trait::mime::{Address, Addresses, ContentType, Envelope, Mailbox, Parameters, PartKind, PartRef};
 use smallvec::SmallVec;
 
 /// What may stand inside quotes.
@@ -141,7 +141,7 @@ impl Structure<'_> {
         self.string(content_type.media_type);
         self.space();
         self.string(content_type.subtype);
-        self.fields(part);
+        self.fields(part, content_type);
         self.space();
         match inner.envelope() {
             Some(fields) => envelope(&fields, self.quoted, self.out),
@@ -170,7 +170,7 @@ impl Structure<'_> {
             self.space();
             self.string(content_type.subtype);
         }
-        self.fields(part);
+        self.fields(part, content_type);
         if content_type.is("text", "*") {
             self.space();
             number(part.lines(), self.out);
@@ -180,9 +180,9 @@ impl Structure<'_> {
     }
 
     /// `body-fields`, behind a space.
-    fn fields(&mut self, part: PartRef<'_>) {
+    fn fields(&mut self, part: PartRef<'_>, content_type: ContentType<'_>) {
         self.space();
-        self.parameters(part.content_type().parameters);
+        self.parameters(content_type.parameters);
         self.space();
         nstring(part.id(), self.quoted, self.out);
         self.space();
@@ -273,25 +273,16 @@ pub fn nstring(octets: Option<&[u8]>, quoted: Quoted, out: &mut BytesMut) {
 ///
 /// RFC 9051 §9, `CHAR8`: there is no way to send a NUL here; it is left out.
 pub fn string(octets: &[u8], quoted: Quoted, out: &mut BytesMut) {
-    let mut plain = true;
-    let mut quotable = true;
-    for &octet in octets {
-        match octet {
-            b'"' | b'\\' => plain = false,
-            0 | b'\r' | b'\n' => quotable = false,
-            0x80.. => plain = false,
-            _ => {}
-        }
-    }
-    if quotable && plain {
+    if is_plain(octets) {
         out.reserve(octets.len() + 2);
         out.put_u8(b'"');
         out.put_slice(octets);
         out.put_u8(b'"');
         return;
     }
-    let charset_fits = octets.is_ascii() || (quoted == Quoted::Utf8 && std::str::from_utf8(octets).is_ok());
-    if quotable && charset_fits {
+    let kinds = octets.iter().fold(0, |kinds, &octet| kinds | kind(octet));
+    let charset_fits = kinds & HIGH == 0 || (quoted == Quoted::Utf8 && std::str::from_utf8(octets).is_ok());
+    if kinds & CONTROL == 0 && charset_fits {
         out.reserve(octets.len() + 8);
         out.put_u8(b'"');
         // RFC 9051 §9, `quoted-specials`.
@@ -312,6 +303,36 @@ pub fn string(octets: &[u8], quoted: Quoted, out: &mut BytesMut) {
     number((octets.len() - nuls) as u64, out);
     out.put_slice(b"}\r\n");
     octets.split(|&octet| octet == 0).for_each(|piece| out.put_slice(piece));
+}
+
+/// RFC 9051 §9, `quoted-specials`.
+const SPECIAL: u8 = 1;
+/// What can't stand inside quotes.
+const CONTROL: u8 = 2;
+/// Not US-ASCII.
+const HIGH: u8 = 4;
+
+/// Whether these are printable US-ASCII without what has to be escaped: nearly always, so eight octets are looked at at
+/// once. The answer no may be wrong, the answer yes is not.
+fn is_plain(octets: &[u8]) -> bool {
+    const ONES: u64 = u64::MAX / 255;
+    let below = |word: u64, octet: u8| word.wrapping_sub(ONES * u64::from(octet)) & !word;
+    let is = |word: u64, octet: u8| below(word ^ (ONES * u64::from(octet)), 1);
+    let unusual = |octets: [u8; 8]| {
+        let word = u64::from_le_bytes(octets);
+        (word | below(word, b' ') | is(word, b'"') | is(word, b'\\')) & (ONES << 7)
+    };
+    let (words, rest) = octets.as_chunks::<8>();
+    let mut last = [b' '; 8];
+    last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+    words.iter().fold(unusual(last), |seen, word| seen | unusual(*word)) == 0
+}
+
+/// What is special about an octet.
+fn kind(octet: u8) -> u8 {
+    let special = u8::from(octet == b'"') | u8::from(octet == b'\\');
+    let control = u8::from(octet == 0) | u8::from(octet == b'\r') | u8::from(octet == b'\n');
+    special * SPECIAL | control * CONTROL | (octet >> 7) * HIGH
 }
 
 /// Appends a number in decimal digits.
