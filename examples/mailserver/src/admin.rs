@@ -71,7 +71,8 @@ async fn with_users(config: &Config, store: &Store, command: UserCommand) -> Res
             }
         }
         UserCommand::List => {
-            let mut addresses: Vec<String> = store.users().list().await.map_err(failed("list"))?.into_iter().map(|user| user.address).collect();
+            let mut addresses: Vec<String> =
+                store.users().list().await.map_err(failed("list"))?.into_iter().map(|user| user.address).collect();
             addresses.sort();
             let mut out = std::io::stdout().lock();
             for address in addresses {
@@ -120,7 +121,11 @@ async fn with_queue(queue: &dyn QueueStore, command: QueueCommand) -> Result<(),
                 for entry in &entries {
                     let from = entry.return_path.as_deref().unwrap_or_default();
                     let due = entry.due.at_offset(0);
-                    writeln!(out, "{} <{from}> {} octets, tried {} times, next {due}", entry.id, entry.size, entry.attempts)?;
+                    writeln!(
+                        out,
+                        "{} <{from}> {} octets, tried {} times, next {due}",
+                        entry.id, entry.size, entry.attempts
+                    )?;
                     for recipient in &entry.recipients {
                         let state = match &recipient.state {
                             RecipientState::Pending { last } => last.as_deref().unwrap_or("waiting"),
@@ -181,7 +186,9 @@ pub(crate) async fn export(config: &Config, address: &str, path: &Path, mbox: bo
 async fn principal(store: &Store, address: &str) -> Result<Principal, AdminError> {
     let failed = |source| AdminError::Account { address: address.to_owned(), source };
     match store.users().resolve(address).await.map_err(failed)? {
-        Resolution::Mailboxes(mut found) if found.len() == 1 => found.pop().ok_or_else(|| failed(DirectoryError::NotFound)),
+        Resolution::Mailboxes(mut found) if found.len() == 1 => {
+            found.pop().ok_or_else(|| failed(DirectoryError::NotFound))
+        }
         _ => Err(failed(DirectoryError::NotFound)),
     }
 }

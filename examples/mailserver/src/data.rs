@@ -82,7 +82,8 @@ fn random_password() -> String {
         let mut octets = [0; 64];
         System.fill(&mut octets);
         // Octets beyond the last whole multiple are dropped, so that every letter is equally likely.
-        let fair = octets.iter().map(|&octet| usize::from(octet)).filter(|octet| *octet < 256 / LETTERS.len() * LETTERS.len());
+        let fair =
+            octets.iter().map(|&octet| usize::from(octet)).filter(|octet| *octet < 256 / LETTERS.len() * LETTERS.len());
         let letters = fair.filter_map(|octet| LETTERS.get(octet % LETTERS.len()).map(|&letter| char::from(letter)));
         password.extend(letters.take(20 - password.len()));
     }

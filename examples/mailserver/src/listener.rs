@@ -72,7 +72,9 @@ impl Service {
             Refused::FailedLogins => "too many failed logins, try again later",
         };
         match self {
-            Service::Smtp | Service::Submission | Service::Submissions | Service::Lmtp => format!("421 4.7.0 {why}\r\n"),
+            Service::Smtp | Service::Submission | Service::Submissions | Service::Lmtp => {
+                format!("421 4.7.0 {why}\r\n")
+            }
             Service::Pop3 | Service::Pop3s => format!("-ERR [SYS/TEMP] {why}\r\n"),
             Service::Imap | Service::Imaps => format!("* BYE [UNAVAILABLE] {why}\r\n"),
         }

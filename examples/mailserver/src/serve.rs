@@ -38,7 +38,8 @@ pub(crate) async fn serve(config: Config) -> Result<(), Failure> {
         }
     }
     let (trigger, shutdown) = shutdown::channel();
-    let announced: Vec<(Service, SocketAddr)> = listeners.iter().map(|(service, _, local)| (*service, *local)).collect();
+    let announced: Vec<(Service, SocketAddr)> =
+        listeners.iter().map(|(service, _, local)| (*service, *local)).collect();
     for (service, listener, _) in listeners {
         tokio::spawn(accept(listener, service, Arc::clone(&server), shutdown.clone()));
     }

@@ -45,7 +45,8 @@ pub(super) async fn open(hostname: &str, route: &Route, attempt: Attempt) -> Res
     let upgrade = match tls {
         RouteTls::None => Upgrade::Never,
         _ => {
-            let name = ServerName::try_from(route.host.clone()).map_err(|_| failed("The route's host is no host name"))?;
+            let name =
+                ServerName::try_from(route.host.clone()).map_err(|_| failed("The route's host is no host name"))?;
             Upgrade::Connect(connector(route)?, name)
         }
     };

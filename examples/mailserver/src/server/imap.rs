@@ -45,8 +45,7 @@ impl Server {
         )
         .with_faults(Box::new(move |error| tracing::error!(%error, "imap")));
         let mut session = Session::new(Arc::clone(&self.imap), &peer);
-        let mut watcher =
-            Watcher { peer, shutdown: shutdown.poller(), store: Arc::clone(&self.store), hints: None };
+        let mut watcher = Watcher { peer, shutdown: shutdown.poller(), store: Arc::clone(&self.store), hints: None };
         drive(&mut session, &mut stream, &mut fulfiller, &mut watcher, &self.drive).await
     }
 }
