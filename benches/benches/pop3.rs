@@ -9,7 +9,9 @@ fn main() {
     let options = Options::from_args();
     race::head(&options);
     let octets = corpus::POP3.iter().map(|line| line.len()).sum();
-    Race::new("pop3 parse mix of 8", corpus::POP3.len(), octets).with("ours", || parse_all(&corpus::POP3)).run(&options);
+    Race::new("pop3 parse mix of 8", corpus::POP3.len(), octets)
+        .with("ours", || parse_all(&corpus::POP3))
+        .run(&options);
     let bodies = [
         ("base64 64K", corpus::base64(64 << 10)),
         ("base64 5M", corpus::base64(5 << 20)),

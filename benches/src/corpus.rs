@@ -156,7 +156,8 @@ pub fn small_message() -> Vec<u8> {
 /// A message of about 30 KB: a text twice, quoted-printable, and a picture.
 #[must_use]
 pub fn middle_message() -> Vec<u8> {
-    let quoted: Vec<u8> = text(8000, Dots::None).split(|octet| *octet == b' ').collect::<Vec<_>>().join(&b" =C3=A9"[..]);
+    let quoted: Vec<u8> =
+        text(8000, Dots::None).split(|octet| *octet == b' ').collect::<Vec<_>>().join(&b" =C3=A9"[..]);
     let mut message = header("multipart/mixed; boundary=\"outer-7301\"");
     message.extend_from_slice(
         b"\r\n--outer-7301\r\nContent-Type: multipart/alternative; boundary=\"inner-7301\"\r\n\

@@ -138,6 +138,7 @@ promises! {
     contents::small_contents_come_back,
     contents::large_contents_come_back_in_pieces,
     contents::prefixes_belong_to_one_item,
+    contents::skeletons_are_those_of_the_octets,
     contents::uploads_are_bounded,
     contents::dropped_uploads_leave_nothing,
     contents::removed_messages_stay_readable_for_a_while,

@@ -83,7 +83,7 @@ pub fn unanswered_batches_are_whole_or_absent(rig: &dyn Rig) -> Verdict {
             let (fixture, acknowledged, batch_of) = (&fixture, &acknowledged, &batch_of);
             let store = fixture.here();
             scope.spawn(move || {
-                for number in 0..200 {
+                for number in 0..40 {
                     let name = format!("raced{writer}-{number}");
                     // After the kill every call may fail, uploads too.
                     let upload = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| batch_of(&store, &name)));

@@ -6,6 +6,7 @@ use crate::batch::{Hold, Staged};
 use crate::error::UploadError;
 use crate::future::BoxFuture;
 use crate::id::BlobId;
+use crate::mime::{Ingest, Limits};
 use crate::store::Upload;
 
 /// An upload, held in memory until it is finished.
@@ -38,7 +39,9 @@ impl Upload for MemUpload {
 }
 
 /// The skeleton and the summary of a message.
-pub(super) fn ingest(octets: &Bytes) -> (Bytes, Bytes) {
-    let _ = octets;
-    (Bytes::new(), Bytes::new())
+pub(super) fn ingest(octets: &[u8]) -> (Bytes, Bytes) {
+    let mut ingest = Ingest::new(Limits::default());
+    ingest.push(octets);
+    let ingested = ingest.finish();
+    (ingested.skeleton.into_bytes().into(), ingested.summary.into_bytes().into())
 }
