@@ -29,7 +29,8 @@ pub struct Config {
     pub utf8: bool,
     /// What becomes of a message with UTF-8 in its header when the client did not ask for UTF-8 mode.
     pub utf8_header: Utf8Header,
-    /// The languages of LANG, the preferred one first. Fewer than two take LANG off the wire.
+    /// The languages of LANG, the preferred one first. Fewer than two take LANG off the wire. Before LANG the server
+    /// speaks English, whose text is ASCII as RFC 1939 §3 wants it.
     pub languages: Vec<&'static Catalog>,
     /// The least time between two logins that is announced before one (RFC 2449 §6.5). What holds for a user comes with
     /// [`Opened`](crate::request::Opened).
@@ -106,7 +107,7 @@ pub struct Limits {
     pub failed_logins: u32,
     /// How long the reply to the first failed login waits; the second waits twice as long, and so on.
     pub failed_login_delay: Duration,
-    /// Time from the greeting to a login.
+    /// Time from the greeting to a login. Below [`idle`](Limits::idle) it cuts RFC 1939 §3's ten minutes short.
     pub authorization: Duration,
     /// Silence between two commands. RFC 1939 §3 asks for at least 10 minutes.
     pub idle: Duration,
@@ -140,7 +141,7 @@ impl Default for Limits {
             bad_commands: 20,
             failed_logins: 3,
             failed_login_delay: Duration::from_secs(1),
-            authorization: Duration::from_secs(300),
+            authorization: Duration::from_secs(600),
             idle: Duration::from_secs(600),
             stall: Duration::from_secs(300),
             layer: Duration::from_secs(60),

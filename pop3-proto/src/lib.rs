@@ -12,6 +12,10 @@
 //! | `store` | answers a server's questions from any mail store (feature `store`) |
 //! | [`text`] | what the server says to people, in four languages |
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub mod capability;
 pub mod client;
 pub mod command;

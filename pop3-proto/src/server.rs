@@ -161,7 +161,7 @@ impl Server {
             asking: Asking::default(),
             events: VecDeque::new(),
             timers: Timers::default(),
-            language: config.languages.first().copied().unwrap_or(&ENGLISH),
+            language: &ENGLISH,
             utf8: false,
             user: None,
             failed_logins: 0,
@@ -379,7 +379,10 @@ impl Server {
     }
 
     fn renewal_is_due(&self, now: Instant) -> bool {
-        let waits = matches!(self.phase, Phase::Command | Phase::Page | Phase::Listing(_) | Phase::Retrieval(_));
+        let waits = matches!(
+            self.phase,
+            Phase::Command | Phase::Skip(_) | Phase::Page | Phase::Listing(_) | Phase::Retrieval(_)
+        );
         let held = self.account.as_ref().is_some_and(|account| !account.lease_lost);
         waits && held && is_past(self.timers.renewal_deadline(), now)
     }

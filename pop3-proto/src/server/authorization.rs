@@ -271,7 +271,7 @@ impl Server {
     pub(super) fn forget(&mut self) {
         self.user = None;
         self.utf8 = false;
-        self.language = self.config.languages.first().copied().unwrap_or(&ENGLISH);
+        self.language = &ENGLISH;
         self.inbox.clear();
     }
 
