@@ -332,7 +332,7 @@ fn is_plain(octets: &[u8]) -> bool {
 fn kind(octet: u8) -> u8 {
     let special = u8::from(octet == b'"') | u8::from(octet == b'\\');
     let control = u8::from(octet == 0) | u8::from(octet == b'\r') | u8::from(octet == b'\n');
-    special * SPECIAL | control * CONTROL | (octet >> 7) * HIGH
+    (special * SPECIAL) | (control * CONTROL) | ((octet >> 7) * HIGH)
 }
 
 /// Appends a number in decimal digits.
