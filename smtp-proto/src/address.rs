@@ -254,6 +254,7 @@ impl<'a> Cursor<'a> {
         Cursor { text, at: 0 }
     }
 
+    #[inline]
     pub(crate) fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
@@ -289,11 +290,15 @@ impl<'a> Cursor<'a> {
     }
 
     /// Takes octets for as long as they are of this kind.
+    #[inline]
     pub(crate) fn take_while(&mut self, kind: impl Fn(u8) -> bool) -> &'a str {
-        let rest = self.rest();
-        let len = rest.bytes().position(|octet| !kind(octet)).unwrap_or(rest.len());
-        self.at += len;
-        rest.get(..len).unwrap_or_default()
+        let start = self.at;
+        while let Some(octet) = self.text.as_bytes().get(self.at)
+            && kind(*octet)
+        {
+            self.at += 1;
+        }
+        self.since(start)
     }
 
     /// Everything from here on, not taken.
@@ -456,8 +461,28 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// RFC 5322 §3.2.3: octets of an atom.
+/// RFC 5322 §3.2.3: octets of an atom, one bit each.
+const ATEXT: [u64; 2] = {
+    let mut bits = [0; 2];
+    let mut octet = 0_u8;
+    while octet < 128 {
+        if is_atext_slow(octet) {
+            let [low, high] = &mut bits;
+            *(if octet < 64 { low } else { high }) |= 1 << (octet & 63);
+        }
+        octet += 1;
+    }
+    bits
+};
+
+/// Whether this may stand in an atom.
+#[inline]
 pub(crate) fn is_atext(octet: u8) -> bool {
+    let [low, high] = ATEXT;
+    octet.is_ascii() && ((if octet < 64 { low } else { high }) >> (octet & 63)) & 1 == 1
+}
+
+const fn is_atext_slow(octet: u8) -> bool {
     matches!(octet,
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'/'
         | b'=' | b'?' | b'^' | b'_' | b'`' | b'{' | b'|' | b'}' | b'~')

@@ -2,7 +2,7 @@
 //!
 //! RFC 5321 §3 and §4, RFC 2033, 2920, 3207, 3461, 4954, 6152, 6531. The first question is which message to send, so
 //! that whatever goes wrong from the greeting on is reported as that message's outcome: each message handed out by
-//! [`NextMessage`](request::NextMessage) gets exactly one [`Report`](request::Report), as long as the report is
+//! [`NextMessage`] gets exactly one [`Report`], as long as the report is
 //! answered. MAIL, all RCPTs and DATA leave in one flight where PIPELINING is offered.
 //!
 //! ```text

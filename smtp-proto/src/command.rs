@@ -136,12 +136,17 @@ impl<'a> Command<'a> {
     /// # Errors
     /// See [`CommandError`]; [`crate::reply::command_error`] has the reply for each.
     pub fn parse(line: &'a [u8], extensions: Extensions, grammar: Grammar) -> Result<Command<'a>, CommandError> {
-        let line = std::str::from_utf8(line).map_err(|_| CommandError::Octets)?;
-        if line.bytes().any(|octet| octet < b' ' && octet != b'\t' || octet == 0x7f) {
+        let mut line = line;
+        // RFC 5321 §4.1.1: white space before the line end is tolerated.
+        while let [rest @ .., b' ' | b'\t'] = line {
+            line = rest;
+        }
+        // One pass without branches: the compiler makes vector code of it.
+        let control = |octet: u8| (octet < b' ') & (octet != b'\t') | (octet == 0x7f);
+        if line.iter().fold(false, |found, octet| found | control(*octet)) {
             return Err(CommandError::Octets);
         }
-        // RFC 5321 §4.1.1: white space before the line end is tolerated.
-        let line = line.trim_end_matches([' ', '\t']);
+        let line = std::str::from_utf8(line).map_err(|_| CommandError::Octets)?;
         let mut cursor = Cursor::new(line);
         let name = cursor.take_while(|octet| octet != b' ');
         if name.len() > 8 {

@@ -35,3 +35,8 @@ pub use config::{Config, Limits};
 pub use event::Event;
 pub use request::{Answered, Request};
 pub use server::Server;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -166,7 +166,7 @@ pub struct BodyOpen {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct BodyChunk {
-    /// Slices of the input buffer, uncopied; never none.
+    /// Slices of the input buffer, uncopied; where dots cut the text into many short pieces, one copy. Never none.
     pub pieces: SmallVec<[Bytes; 4]>,
 }
 

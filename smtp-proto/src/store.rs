@@ -1,4 +1,4 @@
-//! The fulfiller: answers a [`Server`](crate::Server)'s questions from the traits of `mailstore_trait`.
+//! The fulfiller: answers a [`Server`]'s questions from the traits of `mailstore_trait`.
 //!
 //! It has no runtime: its one method is a future. A body is uploaded once, whoever it is for; the commit is one atomic
 //! batch that puts it into every local recipient's inbox and appends one queue entry for all others, and the client's
@@ -78,8 +78,8 @@ impl fmt::Debug for World {
 /// Where an accepted recipient's mail goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Route {
-    /// Into these accounts' inboxes.
-    Local(Vec<AccountId>),
+    /// Into these accounts' inboxes; with each the address that is its alone.
+    Local(Vec<(AccountId, String)>),
     /// Into the queue.
     Remote,
 }
@@ -126,6 +126,45 @@ impl Fulfiller {
     #[must_use]
     pub fn principal(&self) -> Option<&Principal> {
         self.principal.as_ref()
+    }
+
+    /// Answers one question.
+    pub async fn fulfil(&mut self, request: Request) -> Answered {
+        match request {
+            Request::Connect(pending) => pending.answer(Decision::Accepted),
+            Request::Hello(pending) => pending.answer(Decision::Accepted),
+            Request::MailFrom(pending) => {
+                let decision = self.mail_from(&pending.query).await;
+                pending.answer(decision)
+            }
+            Request::RcptTo(pending) => {
+                let decisions = self.rcpt_to(&pending.query).await;
+                pending.answer(decisions)
+            }
+            Request::BodyOpen(pending) => {
+                let decision = self.body_open(&pending.query).await;
+                pending.answer(decision)
+            }
+            Request::BodyChunk(pending) => {
+                let (query, reply) = pending.split();
+                let decision = self.body_chunk(query).await;
+                reply.answer(decision)
+            }
+            Request::Commit(pending) => {
+                let committed = self.commit(&pending.query).await;
+                pending.answer(committed)
+            }
+            Request::Abandon(pending) => {
+                self.upload = None;
+                pending.answer(())
+            }
+            Request::SaslStep(pending) => {
+                let stepped = self.sasl_step(&pending.query).await;
+                pending.answer(stepped)
+            }
+            // Who has an account here is nobody's business: 252 and 502.
+            other => other.decline(),
+        }
     }
 
     async fn sasl_step(&mut self, step: &SaslStep) -> Stepped {
@@ -191,7 +230,7 @@ impl Fulfiller {
     async fn route(&mut self, address: &Address) -> Result<Route, Reply> {
         match self.world.directory.resolve(&plain(address)).await {
             Ok(Resolution::Mailboxes(owners)) if !owners.is_empty() => {
-                Ok(Route::Local(owners.into_iter().map(|owner| owner.account).collect()))
+                Ok(Route::Local(owners.into_iter().map(|owner| (owner.account, owner.address)).collect()))
             }
             Ok(Resolution::Mailboxes(_) | Resolution::NoSuchUser) => Err(reply::UNKNOWN_RECIPIENT),
             // RFC 5321 §3.6.2: mail for others is passed on for users only.
@@ -236,42 +275,8 @@ impl Fulfiller {
 }
 
 impl Fulfil<Server> for Fulfiller {
-    async fn fulfil(&mut self, request: Request) -> Answered {
-        match request {
-            Request::Connect(pending) => pending.answer(Decision::Accepted),
-            Request::Hello(pending) => pending.answer(Decision::Accepted),
-            Request::MailFrom(pending) => {
-                let decision = self.mail_from(&pending.query).await;
-                pending.answer(decision)
-            }
-            Request::RcptTo(pending) => {
-                let decisions = self.rcpt_to(&pending.query).await;
-                pending.answer(decisions)
-            }
-            Request::BodyOpen(pending) => {
-                let decision = self.body_open(&pending.query).await;
-                pending.answer(decision)
-            }
-            Request::BodyChunk(pending) => {
-                let (query, reply) = pending.split();
-                let decision = self.body_chunk(query).await;
-                reply.answer(decision)
-            }
-            Request::Commit(pending) => {
-                let committed = self.commit(&pending.query).await;
-                pending.answer(committed)
-            }
-            Request::Abandon(pending) => {
-                self.upload = None;
-                pending.answer(())
-            }
-            Request::SaslStep(pending) => {
-                let stepped = self.sasl_step(&pending.query).await;
-                pending.answer(stepped)
-            }
-            // Who has an account here is nobody's business: 252 and 502.
-            other => other.decline(),
-        }
+    fn fulfil(&mut self, request: Request) -> impl Future<Output = Answered> + Send {
+        Fulfiller::fulfil(self, request)
     }
 }
 

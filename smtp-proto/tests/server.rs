@@ -580,3 +580,10 @@ fn a_backend_cannot_forge_replies() {
     assert_eq!(rig.codes("DATA\nx\n.\n"), [354, 250]);
     assert_eq!(rig.codes("MAIL FROM:<a@b>\n"), [451], "a refusal that does not refuse refuses");
 }
+
+/// Ten thousand idle sessions are to cost little: at most 2 KiB of state each, beside an input buffer that is given back.
+#[test]
+fn an_idle_session_is_small() {
+    let size = size_of::<smtp_proto::Server>();
+    assert!(size <= 1024, "{size}");
+}

@@ -223,6 +223,28 @@ fn an_alias_to_several_reaches_each_once() {
     assert_eq!((house.inbox(house.anna).len(), house.inbox(house.ben).len()), (1, 1));
 }
 
+/// One full mailbox behind an alias must neither keep the message from the others nor lose it.
+#[test]
+fn an_alias_with_a_full_mailbox() {
+    let mut house = House::new(relay());
+    house.store.set_quota(house.ben, Some(1));
+    house.say("EHLO x\nMAIL FROM:<a@b>\nRCPT TO:<all@example.org>\n");
+    assert_eq!(house.codes("DATA\ntext\n.\n"), [354, 250]);
+    assert_eq!((house.inbox(house.anna).len(), house.inbox(house.ben).len()), (1, 0));
+    house.store.set_quota(house.ben, None);
+    let mut leased = house.lease();
+    assert_eq!(leased.entry.recipients[0].address, "ben@example.org");
+    house.runtime.block_on(house.deliverer().deliver_locally(&mut leased.entry));
+    house.runtime.block_on(house.deliverer().conclude(leased)).unwrap();
+    assert_eq!((house.inbox(house.anna).len(), house.inbox(house.ben).len(), house.queue().len()), (1, 1, 0));
+
+    let mut house = House::new(Config::lmtp("mx.example.org"));
+    house.store.set_quota(house.ben, Some(1));
+    house.say("LHLO x\nMAIL FROM:<a@b>\nRCPT TO:<all@example.org>\n");
+    assert_eq!(house.codes("DATA\ntext\n.\n"), [354, 452]);
+    assert_eq!(house.inbox(house.anna).len(), 0, "LMTP's sender tries again: nobody may have it twice");
+}
+
 #[test]
 fn a_full_mailbox_is_refused_or_tried_again() {
     let mut house = House::new(relay());

@@ -68,7 +68,7 @@ fn mail_parameters(sender: &Sender) -> Vec<String> {
     words
 }
 
-fn rcpt_parameters(recipient: &Recipient) -> Vec<String> {
+pub(crate) fn rcpt_parameters(recipient: &Recipient) -> Vec<String> {
     let mut words = Vec::new();
     words.extend(recipient.notify.map(|notify| format!("NOTIFY={}", crate::client::notify_words(notify))));
     words.extend(recipient.orcpt.as_ref().map(|(kind, address)| format!("ORCPT={kind};{}", encode_xtext(address))));

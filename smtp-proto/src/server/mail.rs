@@ -7,8 +7,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use mailstore_trait::session::CloseReason;
+use smallvec::SmallVec;
 
 use super::body::{Framer, Piece};
 use super::state::{Extent, Mail, State, Upload};
@@ -245,10 +246,9 @@ impl Server {
             self.state = State::Body(upload, extent);
             return Step::Input;
         }
-        let mut pieces: smallvec::SmallVec<[Bytes; 4]> =
-            found.pieces.into_iter().map(|piece| material(piece, &octets)).collect();
+        let mut pieces = material_of(&found.pieces, &octets);
         if end && matches!(extent, Extent::Counted { last: true, .. }) {
-            pieces.extend(upload.framer.finish().map(|piece| material(piece, &octets)));
+            pieces.extend(upload.framer.finish().map(|piece| material(&piece, &octets)));
         }
         let size = pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
         if upload.refusal.is_some() {
@@ -406,9 +406,30 @@ fn accepted_reply(text: String) -> Reply {
     if text.is_empty() { reply::OK } else { Reply { text: text.into(), ..reply::OK } }
 }
 
-fn material(piece: Piece, octets: &Bytes) -> Bytes {
+/// Pieces shorter than this on average are cheaper copied together than counted one by one.
+const SHORT_PIECE: usize = 128;
+
+/// The pieces as slices of the buffer; where they are many and short, as one copy.
+fn material_of(pieces: &[Piece], octets: &Bytes) -> SmallVec<[Bytes; 4]> {
+    if pieces.len() < 8 || octets.len() / pieces.len() > SHORT_PIECE {
+        return pieces.iter().map(|piece| material(piece, octets)).collect();
+    }
+    // Each CRLF put in for a bare LF adds one octet.
+    let mut whole = BytesMut::with_capacity(octets.len() + pieces.len());
+    for piece in pieces {
+        whole.extend_from_slice(match piece {
+            Piece::Octets(range) => octets.get(range.clone()).unwrap_or_default(),
+            Piece::Crlf => b"\r\n",
+            Piece::Space => b" ",
+            Piece::Cr => b"\r",
+        });
+    }
+    smallvec::smallvec![whole.freeze()]
+}
+
+fn material(piece: &Piece, octets: &Bytes) -> Bytes {
     match piece {
-        Piece::Octets(range) if range.end <= octets.len() => octets.slice(range),
+        Piece::Octets(range) if range.end <= octets.len() => octets.slice(range.clone()),
         Piece::Octets(_) => Bytes::new(),
         Piece::Crlf => Bytes::from_static(b"\r\n"),
         Piece::Space => Bytes::from_static(b" "),

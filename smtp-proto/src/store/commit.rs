@@ -13,7 +13,7 @@ use mailstore_trait::error::{CommitError, OpError, ReadError};
 use mailstore_trait::flags::FlagSet;
 use mailstore_trait::folder::Role as FolderRole;
 use mailstore_trait::id::{AccountId, BatchId, FolderId, QueueId};
-use mailstore_trait::queue::{QueueOp, RecipientState};
+use mailstore_trait::queue::{QueueEntry, QueueOp, QueueRecipient, RecipientState};
 use mailstore_trait::store::MailStore;
 
 use super::{Fulfiller, Route};
@@ -63,6 +63,7 @@ impl Fulfiller {
             routes: &routes,
             received: trace.to_string().into(),
             staged,
+            lmtp: self.policy.role == Role::Lmtp,
         };
         self.deliver(delivery).await
     }
@@ -132,6 +133,7 @@ struct Delivery<'a> {
     routes: &'a [Route],
     received: Bytes,
     staged: Staged,
+    lmtp: bool,
 }
 
 impl Delivery<'_> {
@@ -144,7 +146,7 @@ impl Delivery<'_> {
                 Route::Local(accounts) => accounts.as_slice(),
                 Route::Remote => &[],
             })
-            .copied()
+            .map(|(account, _)| *account)
             .collect();
         accounts.sort_unstable();
         accounts.dedup();
@@ -155,20 +157,28 @@ impl Delivery<'_> {
         format!("queued as {}", self.id)
     }
 
-    /// What each recipient is told. An alias to several is served when one of them is.
+    /// What each recipient is told.
+    ///
+    /// An SMTP recipient that stands for several mailboxes is served when one of them is; the others go into the queue.
+    /// LMTP has no queue behind it: there it is all of them or none.
     fn outcomes(&self, refused: &BTreeMap<AccountId, Reply>) -> Vec<Result<String, Reply>> {
-        let outcome = |route: &Route| match route {
-            Route::Remote => Ok(self.text()),
-            Route::Local(accounts) => match accounts.iter().find(|account| !refused.contains_key(account)) {
-                Some(_) => Ok(self.text()),
-                None => Err(accounts
-                    .first()
-                    .and_then(|account| refused.get(account))
-                    .cloned()
-                    .unwrap_or(reply::LOCAL_ERROR)),
-            },
+        let outcome = |route: &Route| {
+            let Route::Local(accounts) = route else { return Ok(self.text()) };
+            let mut refusals = accounts.iter().filter_map(|(account, _)| refused.get(account));
+            match refusals.next() {
+                Some(first) if self.lmtp || refusals.count() + 1 == accounts.len() => Err(first.clone()),
+                _ => Ok(self.text()),
+            }
         };
         self.routes.iter().map(outcome).collect()
+    }
+
+    /// Whether this account gets the message by itself: it refuses nothing, and is not held back by LMTP's all or none.
+    fn is_served(&self, account: AccountId, outcomes: &[Result<String, Reply>]) -> bool {
+        self.routes.iter().zip(outcomes).any(|(route, outcome)| match route {
+            Route::Local(accounts) => outcome.is_ok() && accounts.iter().any(|(local, _)| *local == account),
+            Route::Remote => false,
+        })
     }
 
     fn batch(
@@ -188,8 +198,10 @@ impl Delivery<'_> {
                 ReturnPath(return_path),
                 std::str::from_utf8(&self.received).unwrap_or_default()
             ));
+            let outcomes = self.outcomes(refused);
             batch.accounts = inboxes
                 .iter()
+                .filter(|(account, _)| self.is_served(**account, &outcomes))
                 .map(|(account, folder)| AccountOps {
                     account: *account,
                     ops: vec![Op::Add(AddItem {
@@ -202,11 +214,32 @@ impl Delivery<'_> {
                 .collect();
         }
         let states = self.states(refused, spool, report_failures, return_path.is_some());
-        if !states.is_empty() {
-            let entry = entry::entry(self.id, self.envelope, states, self.staged.size, self.now);
+        let mut entry = entry::entry(self.id, self.envelope, states, self.staged.size, self.now);
+        if report_failures && !spool {
+            self.add_left_out(&mut entry, refused);
+        }
+        if !entry.recipients.is_empty() {
             batch.queue.push(QueueOp::Append { entry, trace: self.received.clone(), content: self.staged.clone() });
         }
         batch
+    }
+
+    /// The mailboxes of a served recipient that refused: each is tried again, or reported, under its own address.
+    fn add_left_out(&self, entry: &mut QueueEntry, refused: &BTreeMap<AccountId, Reply>) {
+        let outcomes = self.outcomes(refused);
+        let each = self.routes.iter().zip(outcomes).zip(&self.envelope.recipients);
+        for ((route, _), recipient) in each.filter(|((_, outcome), _)| outcome.is_ok()) {
+            let Route::Local(accounts) = route else { continue };
+            for (account, address) in accounts {
+                let Some(reply) = refused.get(account) else { continue };
+                let state = match reply.is_transient() {
+                    true => RecipientState::Pending { last: Some(reply.to_string()) },
+                    false => RecipientState::Failed { reply: reply.to_string() },
+                };
+                let parameters = entry::rcpt_parameters(recipient);
+                entry.recipients.push(QueueRecipient { address: address.clone(), parameters, state });
+            }
+        }
     }
 
     /// Who goes into the queue: to be sent, or to be reported.
