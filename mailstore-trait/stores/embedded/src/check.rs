@@ -109,6 +109,20 @@ const BLOBS: &str = "
             SELECT 1 FROM body WHERE body.id = blob.body AND length(body.octets) = blob.size))
     UNION SELECT email.blob FROM email WHERE NOT EXISTS (SELECT 1 FROM blob WHERE blob.name = email.blob)";
 
+/// Those of these missing files that a row names.
+pub(crate) fn still_missed(snapshot: &Snapshot<'_>, findings: &[Finding]) -> Result<Vec<BlobId>> {
+    let mut find = snapshot.connection.prepare("SELECT 1 FROM blob WHERE name = ?1")?;
+    let mut missed = Vec::new();
+    for finding in findings {
+        if let Finding::File(blob) = finding
+            && find.exists([&blob.0[..]])?
+        {
+            missed.push(*blob);
+        }
+    }
+    Ok(missed)
+}
+
 pub(crate) fn check(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
     let connection = snapshot.connection;
     let mut findings = Vec::new();

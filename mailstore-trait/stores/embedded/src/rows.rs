@@ -16,7 +16,7 @@ use crate::write::account::{role_by_number, unsigned};
 macro_rules! FOLDER_COLUMNS {
     () => {
         "id, parent, name, role, selectable, uid_validity, uid_next, highest, floor, created, change, named, \
-         attributes, members, messages, unseen, deleted, octets, recent"
+         attributes, members, messages, unseen, deleted, octets, recent, emptied"
     };
 }
 pub(crate) use FOLDER_COLUMNS;
@@ -39,6 +39,8 @@ pub(crate) struct FolderRow {
     pub(crate) change: u64,
     pub(crate) named: u64,
     pub(crate) attributes: u64,
+    /// When it became a name only, last.
+    pub(crate) emptied: u64,
     /// The last change that brought or took a message.
     pub(crate) members: u64,
     pub(crate) counts: Counts,
@@ -64,6 +66,7 @@ impl FolderRow {
             change: unsigned(row.get(10)?),
             named: unsigned(row.get(11)?),
             attributes: unsigned(row.get(12)?),
+            emptied: unsigned(row.get(19)?),
             members: unsigned(row.get(13)?),
             counts: Counts {
                 exists: row.get(14)?,

@@ -54,6 +54,7 @@ CREATE TABLE folder (
     change INTEGER NOT NULL,
     named INTEGER NOT NULL,
     attributes INTEGER NOT NULL,
+    emptied INTEGER NOT NULL,
     members INTEGER NOT NULL,
     messages INTEGER NOT NULL,
     unseen INTEGER NOT NULL,
@@ -134,6 +135,7 @@ CREATE TABLE email (
     summary BLOB NOT NULL,
     skeleton BLOB NOT NULL
 ) STRICT;
+CREATE INDEX email_blob ON email (blob, account) WHERE prefix = x'';
 CREATE TABLE dead (
     at INTEGER NOT NULL,
     email INTEGER NOT NULL,
@@ -174,11 +176,13 @@ CREATE TABLE queue (
     due INTEGER NOT NULL,
     leased_until INTEGER NOT NULL,
     token INTEGER NOT NULL,
+    size INTEGER NOT NULL,
     entry BLOB NOT NULL,
     blob BLOB NOT NULL,
     trace BLOB NOT NULL
 ) STRICT;
-CREATE INDEX queue_due ON queue (priority, due);
+CREATE INDEX queue_due ON queue (priority, due, id);
+CREATE INDEX queue_free ON queue (max(due, leased_until));
 CREATE TABLE principal (
     account INTEGER PRIMARY KEY,
     address TEXT NOT NULL,

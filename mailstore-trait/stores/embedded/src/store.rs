@@ -15,7 +15,7 @@ use mailstore_trait::error::{CommitError, ReadError, UploadError};
 use mailstore_trait::folder::{FolderList, FolderView, Role};
 use mailstore_trait::future::BoxFuture;
 use mailstore_trait::hints::ChangeHints;
-use mailstore_trait::id::{AccountId, EmailId, FolderId, QueueId};
+use mailstore_trait::id::{AccountId, EmailId, FolderId, QueueId, SeqNum};
 use mailstore_trait::item::{ItemPage, ItemsOptions};
 use mailstore_trait::leases::Leases;
 use mailstore_trait::queue::{Leased, QueueEntry, QueueStore};
@@ -155,7 +155,12 @@ impl Store {
     /// # Errors
     /// When the database can't be read at all; damage is a [`Finding`].
     pub async fn check(&self) -> Result<Vec<Finding>, ReadError> {
-        Ok(self.read(check::check).await?)
+        let mut findings = self.read(check::check).await?;
+        // A message may have gone for good behind the snapshot, its file with it: only what is still named is missed.
+        let missed = findings.clone();
+        let still = self.read(move |snapshot| check::still_missed(snapshot, &missed)).await?;
+        findings.retain(|finding| !matches!(finding, Finding::File(blob) if !still.contains(blob)));
+        Ok(findings)
     }
 
     /// Removes now what the store otherwise removes by and by: messages whose grace period is over, rows of deleted
@@ -216,7 +221,8 @@ impl Store {
         if let Some(upto) = claimable.filter(|_| options.claim_recent) {
             let claim = self.write(move |tx| read::view::claim(tx, account, folder, upto)).await;
             view.recent_from = match claim {
-                Ok(from) => from,
+                // The first that is still there.
+                Ok(from) => from.and_then(|from| view.uids.uid(SeqNum::new(view.uids.before(from) + 1)?)),
                 // Who may read may open: \Recent is a courtesy.
                 Err(Fault::ReadOnly | Fault::Full | Fault::Busy) => None,
                 Err(other) => return Err(other),
@@ -315,7 +321,11 @@ impl MailStore for Store {
     ) -> BoxFuture<'_, Result<Bytes, ReadError>> {
         Box::pin(async move {
             let piece = move |snapshot: &Snapshot<'_>| read::content::piece(snapshot, account, email, offset, max);
-            Ok(Store::read(self, piece).await?)
+            match Store::read(self, piece).await {
+                // Collected behind the snapshot, perhaps: then the next one knows.
+                Err(Fault::Corrupt(_)) => Ok(Store::read(self, piece).await?),
+                other => Ok(other?),
+            }
         })
     }
 
@@ -348,7 +358,7 @@ impl QueueStore for Store {
     fn lease(&self, now: Timestamp, max: usize, ttl: Duration) -> BoxFuture<'_, Result<Vec<Leased>, ReadError>> {
         Box::pin(async move {
             // Looking costs no commit; most looks find nothing.
-            let due = self.read(move |snapshot| read::queue::next_due(snapshot, now)).await?;
+            let due = self.read(read::queue::next_due).await?;
             if due.is_none_or(|due| due > now) {
                 return Ok(Vec::new());
             }
@@ -357,10 +367,7 @@ impl QueueStore for Store {
     }
 
     fn next_due(&self) -> BoxFuture<'_, Result<Option<Timestamp>, ReadError>> {
-        Box::pin(async move {
-            let now = self.inner.env.now();
-            Ok(self.read(move |snapshot| read::queue::next_due(snapshot, now)).await?)
-        })
+        Box::pin(async move { Ok(self.read(read::queue::next_due).await?) })
     }
 
     fn list(&self, after: Option<QueueId>, max: usize) -> BoxFuture<'_, Result<Vec<QueueEntry>, ReadError>> {

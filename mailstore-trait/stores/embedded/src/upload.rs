@@ -10,12 +10,13 @@ use mailstore_trait::batch::{Hold, Staged};
 use mailstore_trait::error::UploadError;
 use mailstore_trait::future::BoxFuture;
 use mailstore_trait::id::BlobId;
+use mailstore_trait::mime::Ingest;
 use mailstore_trait::store::{Upload, UploadOptions};
 
 use crate::blobs::TempFile;
 use crate::env::{Env, blob_name};
 use crate::fault::{Fault, Result};
-use crate::ingest::Ingest;
+use crate::ingest;
 use crate::pool::Pool;
 
 /// Written to the file at once.
@@ -53,7 +54,7 @@ impl Incoming {
             return Err(Fault::ReadOnly.into());
         }
         let name = blob_name()?;
-        let ingest = Ingest::new();
+        let ingest = ingest::begin();
         Ok(Box::new(Incoming { env, files, name, limit, size: 0, buffer: Vec::new(), place: Place::Memory, ingest }))
     }
 
@@ -113,8 +114,8 @@ impl Incoming {
                 Hold::Stored(Arc::new(stored.await?))
             }
         };
-        let ingested = self.ingest.finish();
-        Ok(Staged { blob: self.name, size: self.size, skeleton: ingested.skeleton, summary: ingested.summary, hold })
+        let made = ingest::end(self.ingest);
+        Ok(Staged { blob: self.name, size: self.size, skeleton: made.skeleton, summary: made.summary, hold })
     }
 }
 

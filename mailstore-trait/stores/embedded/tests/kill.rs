@@ -5,6 +5,8 @@
 //! third round two children write to the store at once. A mirror that follows `changes()` from kill to kill must
 //! always equal what the folders hold: a number that was given out and came to nothing would show there.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
+
 mod common;
 
 use std::collections::{BTreeMap, HashMap, HashSet};

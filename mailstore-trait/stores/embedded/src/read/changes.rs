@@ -17,12 +17,18 @@ use crate::write::account::{item_id, unsigned};
 pub(crate) fn page(snapshot: &Snapshot<'_>, account: AccountId, options: &ChangesOptions) -> Result<ChangePage> {
     let head = snapshot.account(account)?;
     let since = options.since;
-    let (folders, floor) = match options.folder {
-        Some(id) => {
-            let folder = snapshot.folder(account, id)?;
+    if since > head.at {
+        // From before a restore, perhaps: what it stands for is not known here.
+        return Err(Fault::Gap(head.at));
+    }
+    let (folders, floor) = match options.folder.map(|id| snapshot.folder(account, id)) {
+        Some(Ok(folder)) => {
             let floor = change(folder.floor, &folder)?;
             (vec![folder], floor)
         }
+        // That it is gone is the last that is told of it.
+        Some(Err(Fault::NotFound)) => (Vec::new(), ModSeq::FIRST),
+        Some(Err(other)) => return Err(other),
         None => (snapshot.folders(account)?, head.floor),
     };
     if since < floor {
@@ -37,19 +43,20 @@ pub(crate) fn page(snapshot: &Snapshot<'_>, account: AccountId, options: &Change
         }
         if folder.highest > since.value() {
             asked.items(folder.id, &mut records)?;
-            asked.gone(folder.id, &mut records)?;
+            asked.gone(folder, &mut records)?;
         }
     }
-    if options.folder.is_none() {
-        asked.folders_gone(&mut records)?;
+    match options.folder {
+        None => asked.folders_gone(&mut records)?,
+        Some(id) if folders.is_empty() => records.extend(asked.folder_gone(id)?),
+        Some(_) => {}
     }
     records.sort_unstable_by_key(|record| record.change);
     let more = records.len() > max;
     records.truncate(max);
     let upto = match records.last() {
         Some(last) if more => last.change,
-        // A cursor from the future stays where it is.
-        _ => head.at.max(since),
+        _ => head.at,
     };
     Ok(ChangePage { records, upto, more })
 }
@@ -70,9 +77,10 @@ impl Asked<'_> {
     fn folder(&self, folder: &FolderRow) -> Result<ChangeRecord> {
         let since = self.since.value();
         let mut kind = ChangeKind::empty();
-        kind.set(ChangeKind::ADDED, folder.created > since);
-        kind.set(ChangeKind::NAME, folder.named > since.max(folder.created));
-        kind.set(ChangeKind::ATTRIBUTES, folder.attributes > since.max(folder.created));
+        kind.set(ChangeKind::ADDED, folder.selectable && folder.created > since);
+        kind.set(ChangeKind::REMOVED, folder.emptied > since);
+        kind.set(ChangeKind::NAME, folder.named > since);
+        kind.set(ChangeKind::ATTRIBUTES, folder.attributes > since);
         Ok(ChangeRecord {
             change: change(folder.change, folder)?,
             created: change(folder.created, folder)?,
@@ -105,14 +113,14 @@ impl Asked<'_> {
         Ok(())
     }
 
-    fn gone(&self, folder: FolderId, records: &mut Vec<ChangeRecord>) -> Result<()> {
+    fn gone(&self, folder: &FolderRow, records: &mut Vec<ChangeRecord>) -> Result<()> {
         let mut statement = self.snapshot.connection.prepare_cached(
             "SELECT change, created, uid, item FROM gone
              WHERE account = ?1 AND folder = ?2 AND change > ?3 ORDER BY change LIMIT ?4",
         )?;
-        let mut rows = statement.query(self.key(folder))?;
+        let mut rows = statement.query(self.key(folder.id))?;
         while let Some(row) = rows.next()? {
-            records.push(item_record(folder, row, ChangeKind::REMOVED, FlagSet::new())?);
+            records.push(item_record(folder.id, row, ChangeKind::REMOVED, FlagSet::new())?);
         }
         Ok(())
     }
@@ -125,17 +133,33 @@ impl Asked<'_> {
         let key = [sql(self.account.value()), sql(self.since.value()), sql(self.limit as u64)];
         let mut rows = statement.query(key)?;
         while let Some(row) = rows.next()? {
-            let corrupt = || Fault::corrupt(format!("removed folder of account {}", self.account));
-            records.push(ChangeRecord {
-                change: ModSeq::new(unsigned(row.get(0)?)).ok_or_else(corrupt)?,
-                created: ModSeq::new(unsigned(row.get(1)?)).ok_or_else(corrupt)?,
-                folder: FolderId::new(unsigned(row.get(2)?)).ok_or_else(corrupt)?,
-                item: None,
-                kind: ChangeKind::REMOVED,
-                flags: FlagSet::new(),
-            });
+            records.push(self.gone_record(row)?);
         }
         Ok(())
+    }
+
+    /// The end of a folder, when it came after the cursor.
+    fn folder_gone(&self, id: FolderId) -> Result<Option<ChangeRecord>> {
+        let mut statement = self
+            .snapshot
+            .connection
+            .prepare_cached("SELECT change, created, folder FROM folder_gone WHERE account = ?1 AND folder = ?2")?;
+        let mut rows = statement.query([sql(self.account.value()), sql(id.value())])?;
+        let record = self.gone_record(rows.next()?.ok_or(Fault::NotFound)?)?;
+        Ok(Some(record).filter(|record| record.change > self.since))
+    }
+
+    /// From the columns change, created, folder.
+    fn gone_record(&self, row: &Row<'_>) -> Result<ChangeRecord> {
+        let corrupt = || Fault::corrupt(format!("removed folder of account {}", self.account));
+        Ok(ChangeRecord {
+            change: ModSeq::new(unsigned(row.get(0)?)).ok_or_else(corrupt)?,
+            created: ModSeq::new(unsigned(row.get(1)?)).ok_or_else(corrupt)?,
+            folder: FolderId::new(unsigned(row.get(2)?)).ok_or_else(corrupt)?,
+            item: None,
+            kind: ChangeKind::REMOVED,
+            flags: FlagSet::new(),
+        })
     }
 
     fn key(&self, folder: FolderId) -> [i64; 4] {

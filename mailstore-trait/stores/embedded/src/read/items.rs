@@ -19,7 +19,9 @@ pub(crate) fn page(
     options: &ItemsOptions,
 ) -> Result<ItemPage> {
     let head = snapshot.account(account)?;
-    snapshot.folder(account, folder)?;
+    if !snapshot.folder(account, folder)?.selectable {
+        return Err(Fault::NotFound);
+    }
     if options.at_least.is_some_and(|least| least > head.at) {
         // One database has no older copies: this number was never given out here.
         return Err(Fault::Busy);

@@ -28,16 +28,13 @@ pub(crate) fn list(snapshot: &Snapshot<'_>, after: Option<QueueId>, max: usize) 
     Ok(entries)
 }
 
-pub(crate) fn next_due(snapshot: &Snapshot<'_>, now: Timestamp) -> Result<Option<Timestamp>> {
-    let mut statement = snapshot
-        .connection
-        .prepare_cached("SELECT due FROM queue WHERE priority = ?1 AND leased_until <= ?2 ORDER BY due LIMIT 1")?;
-    let mut first = None;
-    for priority in -9_i64..=9 {
-        let due: Option<i64> = statement.query_row([priority, now.0], |row| row.get(0)).optional()?;
-        first = [first, due].into_iter().flatten().min();
-    }
-    Ok(first.map(Timestamp))
+/// When somebody may next take an entry: when one is due that nobody has, or a lease runs out.
+pub(crate) fn next_due(snapshot: &Snapshot<'_>) -> Result<Option<Timestamp>> {
+    let mut statement = snapshot.connection.prepare_cached(
+        "SELECT max(due, leased_until) FROM queue INDEXED BY queue_free ORDER BY max(due, leased_until) LIMIT 1",
+    )?;
+    let free: Option<i64> = statement.query_row([], |row| row.get(0)).optional()?;
+    Ok(free.map(Timestamp))
 }
 
 pub(crate) fn piece(snapshot: &Snapshot<'_>, id: QueueId, offset: u64, max: usize) -> Result<Bytes> {

@@ -132,7 +132,9 @@ impl AccountTx {
     /// Whether this many more octets may be held.
     pub(crate) fn has_room(&self, octets: u64) -> Result<()> {
         match self.row.quota {
-            Some(quota) if self.row.octets.saturating_add(octets) > quota => Err(OpError::OverQuota.into()),
+            Some(quota) if octets > 0 && self.row.octets.saturating_add(octets) > quota => {
+                Err(OpError::OverQuota.into())
+            }
             _ => Ok(()),
         }
     }
@@ -251,8 +253,8 @@ impl AccountTx {
     pub(crate) fn insert_folder(&mut self, tx: &Tx<'_>, id: FolderId, row: FolderRow) -> Result<()> {
         tx.prepare(
             "INSERT INTO folder (account, id, parent, name, role, selectable, uid_validity, uid_next, highest, floor,
-                created, change, named, attributes, members, messages, unseen, deleted, octets, recent)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
+                created, change, named, attributes, members, messages, unseen, deleted, octets, recent, emptied)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)",
         )?
         .execute(params![
             sql(self.id.value()),
@@ -275,19 +277,26 @@ impl AccountTx {
             row.counts.deleted,
             sql(row.counts.octets),
             row.recent,
+            sql(row.emptied),
         ])?;
         self.hold(id, row);
+        Ok(())
+    }
+
+    /// Forgets which keywords the folder uses.
+    pub(crate) fn forget_uses(&mut self, tx: &Tx<'_>, id: FolderId) -> Result<()> {
+        self.uses.retain(|&(folder, _), _| folder != id);
+        tx.prepare("DELETE FROM keyword_use WHERE account = ?1 AND folder = ?2")?
+            .execute([sql(self.id.value()), sql(id.value())])?;
         Ok(())
     }
 
     /// Takes the folder's row away.
     pub(crate) fn delete_folder(&mut self, tx: &Tx<'_>, id: FolderId) -> Result<()> {
         self.folders.remove(&id);
-        self.uses.retain(|&(folder, _), _| folder != id);
-        let key = [sql(self.id.value()), sql(id.value())];
-        tx.prepare("DELETE FROM folder WHERE account = ?1 AND id = ?2")?.execute(key)?;
-        tx.prepare("DELETE FROM keyword_use WHERE account = ?1 AND folder = ?2")?.execute(key)?;
-        Ok(())
+        tx.prepare("DELETE FROM folder WHERE account = ?1 AND id = ?2")?
+            .execute([sql(self.id.value()), sql(id.value())])?;
+        self.forget_uses(tx, id)
     }
 
     /// Writes a folder at once, so that questions by name see it.
@@ -371,7 +380,7 @@ impl Held {
         tx.prepare(
             "UPDATE folder SET parent = ?3, name = ?4, role = ?5, selectable = ?6, uid_validity = ?7, uid_next = ?8,
                 highest = ?9, floor = ?10, created = ?11, change = ?12, named = ?13, attributes = ?14, members = ?15,
-                messages = ?16, unseen = ?17, deleted = ?18, octets = ?19, recent = ?20
+                messages = ?16, unseen = ?17, deleted = ?18, octets = ?19, recent = ?20, emptied = ?21
              WHERE account = ?1 AND id = ?2",
         )?
         .execute(params![
@@ -395,6 +404,7 @@ impl Held {
             row.counts.deleted,
             sql(row.counts.octets),
             row.recent,
+            sql(row.emptied),
         ])?;
         self.found = self.row.clone();
         Ok(())
@@ -454,6 +464,7 @@ impl FolderRow {
             change: 1,
             named: 1,
             attributes: 1,
+            emptied: 1,
             members: 1,
             counts: Counts::default(),
             recent: 1,

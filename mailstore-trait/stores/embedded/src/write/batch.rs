@@ -2,7 +2,6 @@
 
 use mailstore_trait::batch::{AccountCommitted, AccountOps, Batch, Committed, Mode, Op, OpOutcome};
 use mailstore_trait::error::OpError;
-use mailstore_trait::id::ModSeq;
 use mailstore_trait::leases::Fence;
 use mailstore_trait::uid_set::UidSet;
 use rusqlite::{OptionalExtension, params};
@@ -91,16 +90,7 @@ fn check_fence(tx: &Tx<'_>, fence: &Fence) -> Result<()> {
 
 fn account(tx: &mut Tx<'_>, at: usize, ops: &AccountOps, mode: Mode) -> Result<AccountCommitted> {
     let refused = |op, error| Fault::Refused { account: at, at: op, error };
-    let Some(mut account) = AccountTx::load(tx, ops.account)? else {
-        return match mode {
-            Mode::AllOrNothing => Err(refused(0, OpError::NotFound)),
-            Mode::PerOperation => Ok(AccountCommitted {
-                account: ops.account,
-                upto: ModSeq::FIRST,
-                outcomes: ops.ops.iter().map(|_| OpOutcome::Failed(OpError::NotFound)).collect(),
-            }),
-        };
-    };
+    let mut account = AccountTx::load(tx, ops.account)?.ok_or_else(|| refused(0, OpError::NotFound))?;
     let mut outcomes = Vec::with_capacity(ops.ops.len());
     for (op_at, op) in ops.ops.iter().enumerate() {
         let outcome = match mode {

@@ -41,7 +41,10 @@ pub(crate) fn size(tx: &Tx<'_>, account: AccountId, content: &Content) -> Result
 /// Makes sure of the octets of one new item, and counts it.
 pub(crate) fn place(tx: &mut Tx<'_>, account: AccountId, content: &Content) -> Result<Email> {
     match content {
-        Content::Staged(staged) => new_email(tx, account, &[], staged),
+        Content::Staged(staged) => match same(tx, account, staged)? {
+            Some(email) => use_email(tx, email.number).map(|()| email),
+            None => new_email(tx, account, &[], staged),
+        },
         Content::Prefixed(prefix, staged) => new_email(tx, account, prefix, staged),
         Content::Email(id) => {
             let number = tx.env.ids.email_number(*id).ok_or(OpError::NotFound)?;
@@ -59,6 +62,15 @@ fn existing(tx: &Tx<'_>, account: AccountId, number: i64) -> Result<Email> {
         })
         .optional()?
         .ok_or(Fault::Op(OpError::NotFound))
+}
+
+/// The message that is exactly this upload: one that is added twice is one message.
+fn same(tx: &Tx<'_>, account: AccountId, staged: &Staged) -> Result<Option<Email>> {
+    let find = "SELECT id, thread, size FROM email WHERE blob = ?1 AND account = ?2 AND prefix = x''";
+    let found = tx.prepare(find)?.query_row(params![&staged.blob.0[..], sql(account.value())], |row| {
+        Ok(Email { number: row.get(0)?, thread: row.get(1)?, size: unsigned(row.get(2)?) })
+    });
+    Ok(found.optional()?)
 }
 
 fn new_email(tx: &mut Tx<'_>, account: AccountId, prefix: &[u8], staged: &Staged) -> Result<Email> {
@@ -108,7 +120,7 @@ pub(crate) fn release_email(tx: &Tx<'_>, number: i64) -> Result<()> {
 }
 
 /// How many octets an upload brought.
-fn octets(staged: &Staged) -> u64 {
+pub(crate) fn octets(staged: &Staged) -> u64 {
     match &staged.hold {
         Hold::Inline(octets) => octets.len() as u64,
         Hold::Stored(_) => staged.size,

@@ -2,14 +2,14 @@
 
 use mailstore_trait::batch::OpOutcome;
 use mailstore_trait::error::OpError;
-use mailstore_trait::folder::Role;
+use mailstore_trait::folder::{Counts, Role};
 use mailstore_trait::id::{AccountId, FolderId, UidValidity};
 use mailstore_trait::uid_set::UidSet;
 use rusqlite::{OptionalExtension, params};
 
 use super::Tx;
 use super::account::{AccountTx, role_number, unsigned};
-use super::items;
+use super::{content, items};
 use crate::env::sql;
 use crate::fault::{Fault, Result};
 use crate::rows::FolderRow;
@@ -57,33 +57,42 @@ pub(crate) fn create(
     role: Option<Role>,
 ) -> Result<OpOutcome> {
     legal(parent, name)?;
-    if role == Some(Role::Inbox) {
-        return Err(OpError::Inbox.into());
-    }
-    if let Some(parent) = parent {
-        let depth = depth(tx, account, parent)?;
-        if depth >= tx.env.config.max_depth {
-            return Err(OpError::Limit.into());
-        }
-    }
+    let depth = match parent {
+        Some(parent) => depth(tx, account, parent)?,
+        None => 0,
+    };
     let known = by_name(tx, account, parent, name)?;
+    if let Some(id) = known
+        && account.folder(tx, id)?.selectable
+    {
+        return Err(OpError::Exists.into());
+    }
     if let Some(role) = role {
         role_free(tx, account, role, known)?;
+    }
+    if depth >= tx.env.config.max_depth {
+        return Err(OpError::Limit.into());
     }
     let Some(id) = known else {
         let id = insert(tx, account, parent, name, role)?;
         return Ok(OpOutcome::Folder(account.shown(tx, id)?));
     };
-    if account.folder(tx, id)?.selectable {
-        return Err(OpError::Exists.into());
-    }
     let uid_validity = account.next_uid_validity(tx)?;
     let change = account.next_change()?;
     let folder = account.folder(tx, id)?;
-    folder.selectable = true;
-    folder.uid_validity = uid_validity;
-    folder.role = role.or(folder.role);
-    (folder.change, folder.attributes, folder.members) = (change, change, change);
+    // A new generation, of which nothing before is known.
+    *folder = FolderRow {
+        uid_validity,
+        highest: change,
+        floor: change,
+        created: change,
+        change,
+        members: change,
+        named: folder.named,
+        attributes: folder.attributes,
+        emptied: folder.emptied,
+        ..FolderRow::new(id, parent, name, role)
+    };
     account.save_folder(tx, id)?;
     Ok(OpOutcome::Folder(account.shown(tx, id)?))
 }
@@ -104,15 +113,8 @@ fn insert(
     let uid_validity = account.next_uid_validity(tx)?;
     let id = account.next_folder()?;
     let change = account.next_change()?;
-    let row = FolderRow {
-        uid_validity,
-        created: change,
-        change,
-        named: change,
-        attributes: change,
-        members: change,
-        ..FolderRow::new(id, parent, name, role)
-    };
+    let row =
+        FolderRow { uid_validity, created: change, change, members: change, ..FolderRow::new(id, parent, name, role) };
     account.insert_folder(tx, id, row)?;
     Ok(id)
 }
@@ -136,19 +138,16 @@ pub(crate) fn rename(
             return Err(OpError::Limit.into());
         }
     }
-    match by_name(tx, account, parent, name)? {
-        Some(known) if known != id => return Err(OpError::Exists.into()),
-        _ => {}
+    // Its own name included: there is nothing to rename.
+    if by_name(tx, account, parent, name)?.is_some() {
+        return Err(OpError::Exists.into());
     }
+    let change = account.next_change()?;
     let folder = account.folder(tx, id)?;
-    if folder.parent != parent || folder.name != name {
-        let change = account.next_change()?;
-        let folder = account.folder(tx, id)?;
-        folder.parent = parent;
-        name.clone_into(&mut folder.name);
-        (folder.change, folder.named) = (change, change);
-        account.save_folder(tx, id)?;
-    }
+    folder.parent = parent;
+    name.clone_into(&mut folder.name);
+    (folder.change, folder.named) = (change, change);
+    account.save_folder(tx, id)?;
     Ok(OpOutcome::Folder(account.shown(tx, id)?))
 }
 
@@ -157,39 +156,52 @@ pub(crate) fn delete(tx: &mut Tx<'_>, account: &mut AccountTx, id: FolderId) -> 
     let folder = account.folder(tx, id)?;
     not_inbox(folder)?;
     let folder = folder.clone();
-    let parent: Option<i64> = tx
-        .prepare("SELECT id FROM folder WHERE account = ?1 AND parent = ?2 LIMIT 1")?
-        .query_row([sql(account.id.value()), sql(id.value())], |row| row.get(0))
-        .optional()?;
-    if parent.is_none() {
-        return gone(tx, account, &folder);
-    }
-    if !folder.selectable {
+    let has_children = tx
+        .prepare("SELECT 1 FROM folder WHERE account = ?1 AND parent = ?2")?
+        .exists([sql(account.id.value()), sql(id.value())])?;
+    if has_children && !folder.selectable {
         return Err(OpError::HasChildren.into());
     }
-    let found = items::rows(tx, account, id, &UidSet::all(), false, usize::MAX)?;
-    items::remove_rows(tx, account, id, &found)?;
+    let corrupt = || Fault::corrupt(format!("counts of folder {id}"));
+    let row = &mut account.row;
+    row.messages = row.messages.checked_sub(u64::from(folder.counts.exists)).ok_or_else(corrupt)?;
+    row.octets = row.octets.checked_sub(folder.counts.octets).ok_or_else(corrupt)?;
+    if has_children {
+        leave_name(tx, account, id)?
+    } else {
+        gone(tx, account, &folder)?
+    };
+    Ok(OpOutcome::Done)
+}
+
+/// Only the name stays, for the sake of the folders inside; the folder's own record tells that everything went.
+fn leave_name(tx: &mut Tx<'_>, account: &mut AccountTx, id: FolderId) -> Result<()> {
+    for row in items::rows(tx, account, id, &UidSet::all(), false, usize::MAX)? {
+        content::release_email(tx, row.email)?;
+    }
+    let key = [sql(account.id.value()), sql(id.value())];
+    tx.prepare("DELETE FROM item WHERE account = ?1 AND folder = ?2")?.execute(key)?;
+    tx.prepare("DELETE FROM gone WHERE account = ?1 AND folder = ?2")?.execute(key)?;
+    account.forget_uses(tx, id)?;
     let change = account.next_change()?;
     let folder = account.folder(tx, id)?;
     folder.selectable = false;
     folder.role = None;
-    (folder.change, folder.attributes) = (change, change);
-    account.save_folder(tx, id)?;
-    Ok(OpOutcome::Done)
+    folder.counts = Counts::default();
+    (folder.floor, folder.highest, folder.members) = (change, change, change);
+    (folder.change, folder.emptied) = (change, change);
+    account.save_folder(tx, id)
 }
 
 /// The folder goes at once; its rows, which nobody can reach any more, are cleared away in slices.
-fn gone(tx: &mut Tx<'_>, account: &mut AccountTx, folder: &FolderRow) -> Result<OpOutcome> {
+fn gone(tx: &mut Tx<'_>, account: &mut AccountTx, folder: &FolderRow) -> Result<()> {
     let change = account.next_change()?;
-    let corrupt = || Fault::corrupt(format!("counts of folder {}", folder.id));
-    account.row.messages = account.row.messages.checked_sub(u64::from(folder.counts.exists)).ok_or_else(corrupt)?;
-    account.row.octets = account.row.octets.checked_sub(folder.counts.octets).ok_or_else(corrupt)?;
     let key = (sql(account.id.value()), sql(folder.id.value()));
     account.delete_folder(tx, folder.id)?;
     tx.prepare("INSERT INTO folder_gone (account, change, folder, created, at) VALUES (?1, ?2, ?3, ?4, ?5)")?
         .execute(params![key.0, sql(change), key.1, sql(folder.created), tx.now.0])?;
     tx.prepare("INSERT INTO purge (account, folder) VALUES (?1, ?2)")?.execute([key.0, key.1])?;
-    Ok(OpOutcome::Done)
+    Ok(())
 }
 
 /// Gives a folder a role or takes it.
@@ -199,13 +211,14 @@ pub(crate) fn set_role(
     id: FolderId,
     role: Option<Role>,
 ) -> Result<OpOutcome> {
-    let folder = account.folder(tx, id)?;
+    let folder = account.selectable(tx, id)?;
     not_inbox(folder)?;
+    if role == Some(Role::Inbox) {
+        return Err(OpError::Inbox.into());
+    }
     if folder.role != role {
-        match role {
-            Some(Role::Inbox) => return Err(OpError::Inbox.into()),
-            Some(role) => role_free(tx, account, role, Some(id))?,
-            None => {}
+        if let Some(role) = role {
+            role_free(tx, account, role, Some(id))?;
         }
         let change = account.next_change()?;
         let folder = account.folder(tx, id)?;
@@ -264,11 +277,10 @@ pub(crate) fn assert(
     id: FolderId,
     uid_validity: UidValidity,
 ) -> Result<OpOutcome> {
-    let folder = account.folder(tx, id)?;
-    if folder.selectable && folder.uid_validity == uid_validity.value() {
-        Ok(OpOutcome::Done)
-    } else {
-        Err(OpError::Conflict.into())
+    match account.selectable(tx, id) {
+        Ok(folder) if folder.uid_validity == uid_validity.value() => Ok(OpOutcome::Done),
+        Ok(_) | Err(Fault::Op(_)) => Err(OpError::Conflict.into()),
+        Err(other) => Err(other),
     }
 }
 

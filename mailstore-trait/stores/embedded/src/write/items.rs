@@ -114,7 +114,7 @@ pub(crate) fn rows(
         let mut rows = statement.query(bounds)?;
         while let Some(row) = rows.next()? {
             if found.len() >= max {
-                return Err(Fault::TooLarge);
+                return Err(OpError::Limit.into());
             }
             found.push(ItemRowRaw::read(row)?);
         }
@@ -145,17 +145,22 @@ pub(crate) fn transfer(
         account.has_room(sources.iter().fold(0, |sum, row| row.size.saturating_add(sum)))?;
     }
     let (mut old, mut new) = (UidSet::new(), UidSet::new());
-    for row in sources {
+    for row in &sources {
         let corrupt = || Fault::corrupt(format!("message {} of folder {from}", row.uid));
         old.insert(Uid::new(row.uid).ok_or_else(corrupt)?);
-        match how {
-            Transfer::Copy => content::use_email(tx, row.email)?,
-            Transfer::Move => take(tx, account, from, &row)?,
+        if how == Transfer::Copy {
+            content::use_email(tx, row.email)?;
         }
         let change = account.next_change()?;
-        let row = ItemRowRaw { generation: 0, saved: tx.now, ..row };
+        let row = ItemRowRaw { generation: 0, saved: tx.now, ..row.clone() };
         let (_, uid, _) = insert(tx, account, to, row, change)?;
         new.insert(uid);
+    }
+    if how == Transfer::Move {
+        // Behind the new places: who reads in order never sees the messages nowhere.
+        for row in &sources {
+            take(tx, account, from, row)?;
+        }
     }
     let corrupt = || Fault::corrupt(format!("folder {to}"));
     let uid_validity = UidValidity::new(uid_validity).ok_or_else(corrupt)?;

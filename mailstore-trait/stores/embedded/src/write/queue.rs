@@ -2,7 +2,7 @@
 
 use mailstore_trait::date::Timestamp;
 use mailstore_trait::id::QueueId;
-use mailstore_trait::queue::{QueueEntry, QueueLease, QueueOp, QueueRecipient, RecipientState};
+use mailstore_trait::queue::{Leased, QueueEntry, QueueLease, QueueOp, QueueRecipient, RecipientState};
 use rusqlite::{OptionalExtension, params};
 
 use super::Tx;
@@ -22,15 +22,17 @@ pub(crate) fn apply(tx: &mut Tx<'_>, op: &QueueOp) -> Result<Option<QueueId>> {
             if taken {
                 return Err(Fault::unavailable(format!("queue entry {} exists already", entry.id)));
             }
+            let size = content::octets(content).saturating_add(trace.len() as u64);
             tx.prepare(
-                "INSERT INTO queue (id, priority, due, leased_until, token, entry, blob, trace)
-                 VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7)",
+                "INSERT INTO queue (id, priority, due, leased_until, token, size, entry, blob, trace)
+                 VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8)",
             )?
             .execute(params![
                 &entry.id.0[..],
                 entry.priority,
                 entry.due.0,
-                i64::MIN,
+                NOBODY,
+                sql(size),
                 encode(entry),
                 &content.blob.0[..],
                 &trace[..],
@@ -40,15 +42,15 @@ pub(crate) fn apply(tx: &mut Tx<'_>, op: &QueueOp) -> Result<Option<QueueId>> {
         QueueOp::Update { lease, entry } => {
             let changed = tx
                 .prepare(
-                    "UPDATE queue SET priority = ?3, due = ?4, leased_until = ?5, entry = ?6
-                     WHERE id = ?1 AND token = ?2",
+                    "UPDATE queue SET priority = ?4, due = ?5, leased_until = ?3, token = token + 1, entry = ?6
+                     WHERE id = ?1 AND token = ?2 AND leased_until > ?3",
                 )?
                 .execute(params![
                     &lease.id.0[..],
                     sql(lease.token),
+                    NOBODY,
                     entry.priority,
                     entry.due.0,
-                    i64::MIN,
                     encode(entry),
                 ])?;
             if changed == 0 { Err(Fault::Fenced) } else { Ok(None) }
@@ -63,12 +65,17 @@ pub(crate) fn apply(tx: &mut Tx<'_>, op: &QueueOp) -> Result<Option<QueueId>> {
     }
 }
 
+/// The lease of an entry that nobody has.
+const NOBODY: i64 = i64::MIN;
+
 /// Takes an entry away, with its lease or whoever has it.
 pub(crate) fn remove(tx: &mut Tx<'_>, id: QueueId, lease: Option<QueueLease>) -> Result<bool> {
     let token = lease.map(|lease| sql(lease.token));
     let blob: Option<[u8; 16]> = tx
-        .prepare("DELETE FROM queue WHERE id = ?1 AND token = ifnull(?2, token) RETURNING blob")?
-        .query_row(params![&id.0[..], token], |row| row.get(0))
+        .prepare(
+            "DELETE FROM queue WHERE id = ?1 AND (?2 IS NULL OR (token = ?2 AND leased_until > ?3)) RETURNING blob",
+        )?
+        .query_row(params![&id.0[..], token, NOBODY], |row| row.get(0))
         .optional()?;
     match blob {
         Some(blob) => content::release_blob(tx, BlobId(blob)).map(|()| true),
@@ -83,7 +90,6 @@ fn encode(entry: &QueueEntry) -> Vec<u8> {
     writer.u8(VERSION);
     writer.option(entry.return_path.as_deref(), |writer, path| writer.text(path));
     writer.list(&entry.recipients, write_recipient);
-    writer.number(entry.size);
     writer.list(&entry.mail_parameters, |writer, text| writer.text(text));
     writer.signed(entry.queued.0);
     writer.number(entry.attempts.into());
@@ -113,7 +119,7 @@ fn write_recipient(writer: &mut Writer, recipient: &QueueRecipient) {
 /// The columns of [`decode`], in order.
 macro_rules! QUEUE_COLUMNS {
     () => {
-        "id, priority, due, entry"
+        "id, priority, due, entry, size"
     };
 }
 pub(crate) use QUEUE_COLUMNS;
@@ -130,7 +136,7 @@ pub(crate) fn decode(row: &rusqlite::Row<'_>) -> Result<QueueEntry> {
         id,
         return_path: reader.option(Reader::text)?,
         recipients: reader.list(read_recipient)?,
-        size: reader.number()?,
+        size: unsigned(row.get(4)?),
         mail_parameters: reader.list(Reader::text)?,
         queued: Timestamp(reader.signed()?),
         due: Timestamp(row.get(2)?),
@@ -156,12 +162,7 @@ fn read_recipient(reader: &mut Reader<'_>) -> Result<QueueRecipient> {
 }
 
 /// Leases entries that are due.
-pub(crate) fn lease(
-    tx: &mut Tx<'_>,
-    now: Timestamp,
-    max: usize,
-    until: Timestamp,
-) -> Result<Vec<mailstore_trait::queue::Leased>> {
+pub(crate) fn lease(tx: &mut Tx<'_>, now: Timestamp, max: usize, until: Timestamp) -> Result<Vec<Leased>> {
     let mut leased = Vec::new();
     for priority in (-9_i64..=9).rev() {
         let left = max.saturating_sub(leased.len());
@@ -171,31 +172,29 @@ pub(crate) fn lease(
         let mut due = tx.prepare(concat!(
             "SELECT ",
             QUEUE_COLUMNS!(),
-            " , seq, token FROM queue WHERE priority = ?1 AND due <= ?2 AND leased_until <= ?2 ORDER BY due LIMIT ?3"
+            ", seq, token FROM queue WHERE priority = ?1 AND due <= ?2 AND leased_until <= ?2 ORDER BY due, id LIMIT ?3"
         ))?;
         let mut rows = due.query(params![priority, now.0, sql(left as u64)])?;
         let mut found = Vec::new();
         while let Some(row) = rows.next()? {
-            found.push((decode(row)?, row.get::<_, i64>(4)?, row.get::<_, i64>(5)?));
+            found.push((decode(row)?, row.get::<_, i64>(5)?, row.get::<_, i64>(6)?));
         }
         for (entry, seq, token) in found {
             let token = token.saturating_add(1);
             tx.prepare("UPDATE queue SET leased_until = ?2, token = ?3 WHERE seq = ?1")?
                 .execute([seq, until.0, token])?;
             let lease = QueueLease { id: entry.id, token: unsigned(token) };
-            leased.push(mailstore_trait::queue::Leased { lease, entry });
+            leased.push(Leased { lease, entry });
         }
     }
     Ok(leased)
 }
 
-/// Makes entries due now: this one, or all that are due later. How many there are.
+/// Makes entries due now that are due later: this one, or all. How many there were.
 pub(crate) fn flush(tx: &mut Tx<'_>, id: Option<QueueId>, now: Timestamp) -> Result<u64> {
-    let flushed = match id {
-        Some(id) => {
-            tx.prepare("UPDATE queue SET due = min(due, ?2) WHERE id = ?1")?.execute(params![&id.0[..], now.0])?
-        }
-        None => tx.prepare("UPDATE queue SET due = min(due, ?1)")?.execute([now.0])?,
-    };
+    let id = id.map(|id| id.0.to_vec());
+    let flushed = tx
+        .prepare("UPDATE queue SET due = ?2 WHERE due > ?2 AND (?1 IS NULL OR id = ?1)")?
+        .execute(params![id, now.0])?;
     Ok(flushed as u64)
 }
