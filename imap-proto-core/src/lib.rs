@@ -8,9 +8,9 @@ pub mod event;
 pub mod frame;
 pub mod request;
 pub mod response;
+pub mod server;
 #[cfg(feature = "store")]
 pub mod store;
-pub mod server;
 pub mod structure;
 pub mod utf7;
 pub mod view;

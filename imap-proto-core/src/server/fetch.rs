@@ -369,7 +369,9 @@ fn projection(items: &[FetchItem<'_>]) -> Projection {
             FetchItem::Envelope | FetchItem::Body | FetchItem::BodyStructure => {
                 Projection::SKELETON | Projection::DATES
             }
-            FetchItem::Section(section) if section.section.part.is_empty() && section.section.of == SectionOf::Whole => {
+            FetchItem::Section(section)
+                if section.section.part.is_empty() && section.section.of == SectionOf::Whole =>
+            {
                 Projection::DATES | Projection::CONTENT
             }
             FetchItem::Section(_) => Projection::DATES | Projection::SKELETON | Projection::CONTENT,

@@ -9,9 +9,9 @@ use mailstore_trait::session::{CloseReason, Line};
 use super::discard::wait;
 use super::state::{Core, Flow, Patience, Step, finish};
 use crate::event::Event;
+use crate::request;
 use crate::request::{Answer, Authenticated, LoginFailure, SaslStart, SaslStep};
 use crate::response::{self, Reply};
-use crate::request;
 
 /// A LOGIN that is being checked.
 #[derive(Debug)]

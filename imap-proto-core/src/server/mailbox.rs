@@ -5,9 +5,7 @@ use mailstore_trait::session::CloseReason;
 
 use super::names;
 use super::state::{Core, Flow, Step, finish};
-use crate::request::{
-    Answer, CreateFolder, DeleteFolder, Folders, Refusal, RenameFolder, RenameInbox, Subscribe,
-};
+use crate::request::{Answer, CreateFolder, DeleteFolder, Folders, Refusal, RenameFolder, RenameInbox, Subscribe};
 use crate::response::Reply;
 
 /// A change of the folder tree.

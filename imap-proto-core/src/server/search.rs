@@ -152,14 +152,7 @@ fn number_of(uid: Uid, as_uid: bool, view: &View) -> Option<u32> {
 }
 
 /// RFC 4731 §3.1, §3.2: the ESEARCH response; of an empty result only COUNT is told.
-fn write_extended(
-    returns: SearchReturn,
-    as_uid: bool,
-    found: &UidSet,
-    view: &View,
-    tag: &[u8],
-    out: &mut BytesMut,
-) {
+fn write_extended(returns: SearchReturn, as_uid: bool, found: &UidSet, view: &View, tag: &[u8], out: &mut BytesMut) {
     out.put_slice(b"* ESEARCH (TAG ");
     response::string(tag, out);
     out.put_u8(b')');

@@ -42,9 +42,7 @@ impl Select {
         match std::mem::replace(&mut self.stage, Stage::Await) {
             Stage::Start => core.ask(Folders { account }),
             Stage::Answered(Answer::Folders(Ok(list))) => match names::selectable(&list, &self.path) {
-                Some(folder) => {
-                    core.ask(request::View { account, folder: folder.id, claim_recent: !self.read_only })
-                }
+                Some(folder) => core.ask(request::View { account, folder: folder.id, claim_recent: !self.read_only }),
                 None => finish(Reply::from(Refusal::NotFound)),
             },
             Stage::Answered(Answer::View(Ok(view))) => self.opened(core, &view),

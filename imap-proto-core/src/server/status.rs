@@ -30,9 +30,7 @@ enum Stage {
 impl Status {
     pub(super) fn start(core: &mut Core, name: &[u8], items: StatusItems) -> Step {
         match names::path(core, name) {
-            Some(path) => {
-                Step::Go(Flow::Status(Box::new(Status { path, items, folder: None, stage: Stage::Start })))
-            }
+            Some(path) => Step::Go(Flow::Status(Box::new(Status { path, items, folder: None, stage: Stage::Start }))),
             None => finish(Reply::from(Refusal::NotFound)),
         }
     }

@@ -151,7 +151,8 @@ impl Store {
     fn done(&self) -> Reply {
         // RFC 2180 §4.2: some messages were removed meanwhile; the others were changed all the same.
         if self.found < self.asked && !self.uid {
-            return Reply::ok("STORE completed, some messages are gone").with_code(|code| code.put_slice(b"EXPUNGEISSUED"));
+            return Reply::ok("STORE completed, some messages are gone")
+                .with_code(|code| code.put_slice(b"EXPUNGEISSUED"));
         }
         Reply::ok("STORE completed")
     }

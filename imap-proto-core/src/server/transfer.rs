@@ -89,9 +89,9 @@ impl Transfer {
             Stage::Answered(Answer::Copy(Err(Refusal::NotFound)) | Answer::Move(Err(Refusal::NotFound))) => {
                 finish(try_create())
             }
-            Stage::Answered(Answer::Folders(Err(refusal)) | Answer::Copy(Err(refusal)) | Answer::Move(Err(refusal))) => {
-                finish(refusal.into())
-            }
+            Stage::Answered(
+                Answer::Folders(Err(refusal)) | Answer::Copy(Err(refusal)) | Answer::Move(Err(refusal)),
+            ) => finish(refusal.into()),
             Stage::Answered(_) | Stage::Await => {
                 core.close(CloseReason::Unanswered);
                 Step::Flush
@@ -129,11 +129,7 @@ impl Transfer {
             let text = if self.moves { "MOVE completed" } else { "COPY completed" };
             return finish(Reply { code: std::mem::take(&mut self.code), ..Reply::ok(text) });
         }
-        if self.moves {
-            core.ask(Move { account, from, uids, to })
-        } else {
-            core.ask(Copy { account, from, uids, to })
-        }
+        if self.moves { core.ask(Move { account, from, uids, to }) } else { core.ask(Copy { account, from, uids, to }) }
     }
 }
 
