@@ -128,45 +128,6 @@ impl Fulfiller {
         self.principal.as_ref()
     }
 
-    /// Answers one question.
-    pub async fn fulfil(&mut self, request: Request) -> Answered {
-        match request {
-            Request::Connect(pending) => pending.answer(Decision::Accepted),
-            Request::Hello(pending) => pending.answer(Decision::Accepted),
-            Request::MailFrom(pending) => {
-                let decision = self.mail_from(&pending.query).await;
-                pending.answer(decision)
-            }
-            Request::RcptTo(pending) => {
-                let decisions = self.rcpt_to(&pending.query).await;
-                pending.answer(decisions)
-            }
-            Request::BodyOpen(pending) => {
-                let decision = self.body_open(&pending.query).await;
-                pending.answer(decision)
-            }
-            Request::BodyChunk(pending) => {
-                let (query, reply) = pending.split();
-                let decision = self.body_chunk(query).await;
-                reply.answer(decision)
-            }
-            Request::Commit(pending) => {
-                let committed = self.commit(&pending.query).await;
-                pending.answer(committed)
-            }
-            Request::Abandon(pending) => {
-                self.upload = None;
-                pending.answer(())
-            }
-            Request::SaslStep(pending) => {
-                let stepped = self.sasl_step(&pending.query).await;
-                pending.answer(stepped)
-            }
-            // Who has an account here is nobody's business: 252 and 502.
-            other => other.decline(),
-        }
-    }
-
     async fn sasl_step(&mut self, step: &SaslStep) -> Stepped {
         if let Some(tls) = step.origin.tls.as_ref().filter(|_| !self.secured) {
             self.secured = true;
@@ -275,8 +236,42 @@ impl Fulfiller {
 }
 
 impl Fulfil<Server> for Fulfiller {
-    fn fulfil(&mut self, request: Request) -> impl Future<Output = Answered> + Send {
-        Fulfiller::fulfil(self, request)
+    async fn fulfil(&mut self, request: Request) -> Answered {
+        match request {
+            Request::Connect(pending) => pending.answer(Decision::Accepted),
+            Request::Hello(pending) => pending.answer(Decision::Accepted),
+            Request::MailFrom(pending) => {
+                let decision = self.mail_from(&pending.query).await;
+                pending.answer(decision)
+            }
+            Request::RcptTo(pending) => {
+                let decisions = self.rcpt_to(&pending.query).await;
+                pending.answer(decisions)
+            }
+            Request::BodyOpen(pending) => {
+                let decision = self.body_open(&pending.query).await;
+                pending.answer(decision)
+            }
+            Request::BodyChunk(pending) => {
+                let (query, reply) = pending.split();
+                let decision = self.body_chunk(query).await;
+                reply.answer(decision)
+            }
+            Request::Commit(pending) => {
+                let committed = self.commit(&pending.query).await;
+                pending.answer(committed)
+            }
+            Request::Abandon(pending) => {
+                self.upload = None;
+                pending.answer(())
+            }
+            Request::SaslStep(pending) => {
+                let stepped = self.sasl_step(&pending.query).await;
+                pending.answer(stepped)
+            }
+            // Who has an account here is nobody's business: 252 and 502.
+            other => other.decline(),
+        }
     }
 }
 
