@@ -182,8 +182,9 @@ fn generated(data_dir: &Path, hostname: &str) -> Result<(PathBuf, PathBuf), TlsE
     }
     let mut parameters = rcgen::CertificateParams::new(names)?;
     parameters.distinguished_name.push(rcgen::DnType::CommonName, hostname);
-    // Clients that pin this certificate as their only trust anchor check it as a CA too.
-    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
+    // Not a CA: clients refuse one that is shown as a server's own certificate, and take this one as a trust anchor
+    // all the same.
+    parameters.is_ca = rcgen::IsCa::ExplicitNoCa;
     let pair = rcgen::KeyPair::generate()?;
     let made = parameters.self_signed(&pair)?;
     let io = |path: &Path| {

@@ -104,7 +104,7 @@ fn sigterm_says_goodbye_and_loses_nothing() {
     smtp.ask("RCPT TO:<bob@example.org>", "250 ");
     smtp.ask("DATA", "354 ");
     let message = mail::message("last", 300);
-    smtp.send(&message);
+    smtp.send(mail::stuffed(&message));
     smtp.ask(".", "250 ");
     let start = Instant::now();
     server.signal("TERM");

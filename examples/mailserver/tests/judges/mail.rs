@@ -24,6 +24,12 @@ pub(crate) fn message(subject: &str, octets: usize) -> String {
     message
 }
 
+/// The message as it goes over SMTP (RFC 5321 §4.5.2), without the final dot.
+pub(crate) fn stuffed(message: &str) -> String {
+    let stuffed = message.replace("\r\n.", "\r\n..");
+    if stuffed.starts_with('.') { format!(".{stuffed}") } else { stuffed }
+}
+
 /// Asserts that `received` is `sent` behind trace headers and nothing else.
 pub(crate) fn assert_delivered(received: &str, sent: &str) {
     let Some(trace) = received.strip_suffix(sent) else {

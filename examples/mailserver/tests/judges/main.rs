@@ -46,8 +46,7 @@ pub(crate) fn deliver(server: &Server, to: &str, message: &str) {
     wire.ask("MAIL FROM:<x@elsewhere.example>", "250 ");
     wire.ask(&format!("RCPT TO:<{to}>"), "250 ");
     wire.ask("DATA", "354 ");
-    let stuffed = message.replace("\r\n.", "\r\n..");
-    wire.send(if stuffed.starts_with('.') { format!(".{stuffed}") } else { stuffed });
+    wire.send(mail::stuffed(message));
     wire.ask(".", "250 ");
     wire.ask("QUIT", "221 ");
 }
