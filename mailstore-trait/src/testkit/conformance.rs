@@ -2,7 +2,7 @@
 //!
 //! A backend implements [`Rig`] and calls [`run`] in a test of its own:
 //!
-//! ```
+//! ```no_run
 //! use mailstore_trait::testkit::{conformance, memory::MemRig};
 //!
 //! let report = conformance::run(&MemRig::new());
