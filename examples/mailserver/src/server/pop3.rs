@@ -29,11 +29,7 @@ pub(super) fn config(config: &Config) -> Pop3 {
 impl Server {
     /// Serves one connection to its end.
     pub(crate) async fn pop3(&self, mut stream: Stream, peer: Peer, shutdown: &Shutdown) -> Ended {
-        let world = World::new(
-            Arc::clone(&self.store),
-            Arc::clone(&self.authenticator),
-            Arc::clone(&self.environment),
-        );
+        let world = World::new(Arc::clone(&self.store), Arc::clone(&self.authenticator), Arc::clone(&self.environment));
         let mut fulfiller = Fulfiller::new(world, &peer);
         let mut session = Session::new(Arc::clone(&self.pop3), &peer);
         let mut watcher = Watcher { peer, shutdown: shutdown.poller() };

@@ -1,7 +1,7 @@
 //! Random operations: a store does what the reference store does, and what its own changes tell.
 //!
 //! A script is a list of four-octet steps, so that a fuzzer or a property test can make, vary and shrink it. Each step is
-//! one batch. After each, the store and a [`MemStore`] are compared (results, folders, rows, contents, subscriptions), and
+//! one batch. After each, the store and a `MemStore` are compared (results, folders, rows, contents, subscriptions), and
 //! a follower that knows the store only through `changes()` is compared with what is there.
 
 use std::collections::BTreeMap;
