@@ -45,7 +45,8 @@ impl Batch {
     }
 }
 
-/// What one operation's failure means for the others of its batch.
+/// What one operation's failure means for the others of its batch. Operations on the queue are all or nothing with the
+/// whole batch in either mode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
     /// Nothing is done.
@@ -65,12 +66,17 @@ pub struct AccountOps {
 }
 
 /// One operation.
+///
+/// Each version of an object takes one change number: a message added, copied, removed or flagged; two for one that is
+/// moved; one for what happens to a folder or a subscription. What stays as it is takes none. Where an operation is wrong
+/// in several ways, any of them may be told. One that touches more messages than
+/// [`Caps::max_ops`](crate::store::Caps::max_ops) fails with [`OpError::Limit`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Op {
     /// Puts a message into a folder. Answered by [`OpOutcome::Added`].
     Add(AddItem),
-    /// Copies messages. New UIDs ascend in the order of the old. Answered by [`OpOutcome::Transferred`].
+    /// Copies messages. New UIDs ascend in the order of the old; each place counts against the quota. Answered by [`OpOutcome::Transferred`].
     Copy {
         /// Where they are.
         from: FolderId,
@@ -128,7 +134,8 @@ pub enum Op {
     },
     /// Renames or moves a folder; its children come along. Answered by [`OpOutcome::Folder`].
     ///
-    /// Fails with [`OpError::Exists`], [`OpError::Cycle`], or [`OpError::Inbox`] for the inbox.
+    /// Fails with [`OpError::Exists`] (also for the name it has), [`OpError::Cycle`], or [`OpError::Inbox`] for the inbox.
+    /// Its UIDVALIDITY, UIDs and messages stay.
     RenameFolder {
         /// Which.
         folder: FolderId,
@@ -137,7 +144,8 @@ pub enum Op {
         /// Its new leaf name.
         name: String,
     },
-    /// Deletes a folder and its messages. With children it stays as a name. Answered by [`OpOutcome::Done`].
+    /// Deletes a folder and its messages, in one change: its messages have no removals of their own. With children it
+    /// stays as a name. Answered by [`OpOutcome::Done`].
     ///
     /// Fails with [`OpError::Inbox`] for the inbox, [`OpError::HasChildren`] for a name-only folder with children.
     DeleteFolder {
@@ -158,7 +166,7 @@ pub enum Op {
         /// Whether to add it.
         subscribed: bool,
     },
-    /// Fails with [`OpError::Conflict`] unless the folder is as the caller last saw it.
+    /// Fails with [`OpError::Conflict`] unless the folder is as the caller last saw it, also when it is gone.
     AssertFolder {
         /// Which.
         folder: FolderId,
@@ -283,9 +291,9 @@ pub enum OpOutcome {
     },
     /// What the flags are now.
     FlagsSet {
-        /// A row for each message that was looked at and is there, changed or not.
+        /// A row for each message that was looked at and is there: changed, unchanged or in conflict.
         page: ItemPage,
-        /// Those left alone because they changed after `unchanged_since`.
+        /// Those left alone because they changed after `unchanged_since`; what is gone is no conflict.
         conflicts: UidSet,
     },
     /// The folder as it is now.

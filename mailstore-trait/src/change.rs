@@ -9,7 +9,8 @@ bitflags::bitflags! {
     pub struct ChangeKind: u16 {
         /// The item came into the folder, or the folder was made.
         const ADDED = 1;
-        /// The item left the folder, or the folder was deleted. Nothing else is known of it.
+        /// The item left the folder, or the folder was deleted with everything in it (and perhaps made again: then
+        /// together with `ADDED`). Nothing else is known of it.
         const REMOVED = 2;
         /// `\Seen` changed.
         const SEEN = 4;
@@ -29,13 +30,15 @@ bitflags::bitflags! {
 pub struct ChangeRecord {
     /// The number of its last change.
     pub change: ModSeq,
-    /// The number at which it was made; at most the cursor when the reader knew it already.
+    /// The number at which it was made; at most the cursor when the reader knew it already. Who gathers pages compares
+    /// with the cursor of the first.
     pub created: ModSeq,
     /// The folder it is about, or in which the item lies.
     pub folder: FolderId,
     /// The item; `None` when the record is about the folder itself.
     pub item: Option<(ItemId, Uid)>,
-    /// What happened since the cursor, as far as the store can tell; never less than did.
+    /// What happened since the cursor that was asked for, as far as the store can tell; never less than did. Of removals
+    /// since, only those of what was made before the cursor must be told.
     pub kind: ChangeKind,
     /// The item's flags now; empty for a removed item or a folder.
     pub flags: FlagSet,

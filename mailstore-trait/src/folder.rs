@@ -84,7 +84,8 @@ pub struct Folder {
     pub selectable: bool,
     /// The generation of its UIDs.
     pub uid_validity: UidValidity,
-    /// The UID the next message gets.
+    /// The UID the next message gets: 1 in a new folder, and one more with each message. Goes on where it was when a
+    /// name becomes a folder again.
     pub uid_next: Uid,
     /// The highest change of any message that is or was here (RFC 7162 HIGHESTMODSEQ), at least 1.
     pub highest_modseq: ModSeq,

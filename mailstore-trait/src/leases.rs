@@ -49,7 +49,8 @@ pub struct Fence {
 
 /// Gives and takes leases. Part of every store.
 pub trait Leases: Send + Sync {
-    /// Takes the lease when nobody holds it, or the holder's time is over, or `owner` holds it already.
+    /// Takes the lease when nobody holds it, or the holder's time is over, or `owner` holds it already. The token is a new
+    /// one in each case.
     ///
     /// # Errors
     /// [`LeaseError::Held`] while another holds it.

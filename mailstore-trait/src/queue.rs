@@ -23,7 +23,7 @@ pub struct QueueEntry {
     pub return_path: Option<String>,
     /// The recipients not yet delivered or failed, and those whose outcome is still to be reported.
     pub recipients: Vec<QueueRecipient>,
-    /// Octets of the message.
+    /// Octets of the message, trace included. Set by the store when the entry is appended.
     pub size: u64,
     /// What the message needs of the next hop, as the ESMTP parameters of MAIL it came with (`BODY=8BITMIME`).
     pub mail_parameters: Vec<String>,
@@ -101,7 +101,8 @@ pub enum QueueOp {
 pub struct QueueLease {
     /// The entry.
     pub id: QueueId,
-    /// Changes with every lease of the entry; an older one is refused.
+    /// Changes with every lease of the entry; an older one fails the batch with
+    /// [`CommitError::Fenced`](crate::error::CommitError::Fenced).
     pub token: u64,
 }
 
@@ -121,7 +122,8 @@ pub trait QueueStore: Send + Sync {
     /// An entry whose lease ran out is due again.
     fn lease(&self, now: Timestamp, max: usize, ttl: Duration) -> BoxFuture<'_, Result<Vec<Leased>, ReadError>>;
 
-    /// When the next entry is due that nobody has leased; `None` when there is none.
+    /// When the next entry can be leased; `None` when there is none. One that is leased now counts from when its lease
+    /// runs out, so that who sleeps until then takes over from a worker that died.
     fn next_due(&self) -> BoxFuture<'_, Result<Option<Timestamp>, ReadError>>;
 
     /// Entries after `after`, by id, for people to look at.
@@ -133,7 +135,7 @@ pub trait QueueStore: Send + Sync {
     /// [`ReadError::NotFound`] when the entry is gone.
     fn read(&self, id: QueueId, offset: u64, max: usize) -> BoxFuture<'_, Result<Bytes, ReadError>>;
 
-    /// Makes entries due now: this one, or all.
+    /// Makes entries due now: this one, or all. Answers how many were not due yet.
     fn flush(&self, id: Option<QueueId>, now: Timestamp) -> BoxFuture<'_, Result<u64, ReadError>>;
 
     /// Removes an entry whoever has leased it; nothing is sent. `false` when there is none.

@@ -175,7 +175,8 @@ pub trait MailStore: Send + Sync {
     /// The newest state of everything that changed after a cursor, removals included, ascending by change.
     ///
     /// # Errors
-    /// [`ReadError::Gap`] when removals since the cursor are no longer all known; never silence.
+    /// [`ReadError::Gap`] when removals since the cursor are no longer all known, or the cursor lies ahead of the account
+    /// (it is from a future that was lost); never silence.
     fn changes(&self, account: AccountId, options: ChangesOptions) -> BoxFuture<'_, Result<ChangePage, ReadError>>;
 
     /// A non-empty piece of a message from `offset`, at most `max` octets; empty only at its end.
@@ -200,13 +201,14 @@ pub trait MailStore: Send + Sync {
 
     /// Does everything in the batch, or nothing; answers when it is durable.
     ///
-    /// Repeating a batch whose id was committed in the last seven days returns the first result and does nothing.
+    /// Repeating a batch whose id was committed in the last seven days returns the first result and does nothing, whatever
+    /// has become of its fence. A batch that failed was not committed, and its id may be used again.
     ///
     /// # Errors
     /// See [`CommitError`]; only after [`CommitError::Unknown`] may anything have been done.
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Committed, CommitError>>;
 
-    /// Forgets removals older than this; the folders' floors rise accordingly.
+    /// Forgets removals of at least this age; the folders' floors rise to the newest one forgotten.
     ///
     /// # Errors
     /// As [`commit`](MailStore::commit).

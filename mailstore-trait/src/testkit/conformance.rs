@@ -2,7 +2,7 @@
 //!
 //! A backend implements [`Rig`] and calls [`run`] in a test of its own:
 //!
-//! ```
+//! ```no_run
 //! use mailstore_trait::testkit::{conformance, memory::MemRig};
 //!
 //! let report = conformance::run(&MemRig::new());
@@ -116,6 +116,7 @@ promises! {
     changes::pages_add_up,
     changes::below_the_floor_is_a_gap,
     changes::what_stays_as_it_is_takes_no_number,
+    changes::an_empty_account_takes_operations_on_nothing,
     changes::highest_modseq_counts_removals,
     identity::uids_and_items_are_never_reused,
     identity::uid_validity_rises_when_a_name_is_made_again,

@@ -186,6 +186,33 @@ pub fn what_stays_as_it_is_takes_no_number(rig: &dyn Rig) -> Verdict {
     Verdict::Proved
 }
 
+/// Operations on nothing are legal in an account that never had a message.
+///
+/// The bug: the reference store itself said that a limit was reached when a first EXPUNGE met an empty mailbox: it asked
+/// whether item 0 could be given out.
+pub fn an_empty_account_takes_operations_on_nothing(rig: &dyn Rig) -> Verdict {
+    let fixture = Fixture::new(rig);
+    let store = fixture.here();
+    let before = store.state();
+    let inbox = fixture.inbox;
+    for op in [
+        Op::Remove { folder: inbox, uids: uids(1..=9), only_deleted: true },
+        Op::Copy { from: inbox, uids: uids(1..=9), to: inbox },
+        Op::Move { from: inbox, uids: uids(1..=9), to: inbox },
+        Op::MoveAll { from: inbox, to: inbox },
+        Op::SetFlags {
+            folder: inbox,
+            uids: uids(1..=9),
+            change: FlagChange::Add(SystemFlags::SEEN.into()),
+            unchanged_since: None,
+        },
+    ] {
+        store.op(op);
+    }
+    assert_eq!(store.state(), before);
+    Verdict::Proved
+}
+
 /// HIGHESTMODSEQ is the highest change of any message that is or was in the folder, and never falls.
 ///
 /// The bug: HIGHESTMODSEQ as the maximum over the rows that are there. The newest message was expunged, the value fell,

@@ -115,7 +115,7 @@ pub fn prefixes_belong_to_one_item(rig: &dyn Rig) -> Verdict {
 
 /// The skeleton and the summary beside a message are those of its octets, prefix included, and come along with copies.
 ///
-/// The bug: the skeleton was made before a trace header was put in front; every BODY[1] began some octets early.
+/// The bug: the skeleton was made before a trace header was put in front; every `BODY[1]` began some octets early.
 pub fn skeletons_are_those_of_the_octets(rig: &dyn Rig) -> Verdict {
     let fixture = Fixture::new(rig);
     let store = fixture.here();

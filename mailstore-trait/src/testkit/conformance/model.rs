@@ -1,7 +1,7 @@
 //! Random operations: a store does what the reference store does, and what its own changes tell.
 //!
 //! A script is a list of four-octet steps, so that a fuzzer or a property test can make, vary and shrink it. Each step is
-//! one batch. After each, the store and a [`MemStore`] are compared (results, folders, rows, contents, subscriptions), and
+//! one batch. After each, the store and a `MemStore` are compared (results, folders, rows, contents, subscriptions), and
 //! a follower that knows the store only through `changes()` is compared with what is there.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use super::fixture::{Fixture, batch_id, flag_set, uids};
 use super::{Rig, Verdict};
 use crate::batch::{AddItem, Batch, Content, Mode, Op, OpOutcome};
 use crate::change::{ChangeKind, ChangesOptions};
-use crate::error::CommitError;
+use crate::error::{CommitError, OpError};
 use crate::flags::{FlagChange, FlagSet, SystemFlags};
 use crate::folder::{FolderList, Role};
 use crate::id::{EmailId, FolderId, ItemId, ModSeq, Uid};
@@ -144,7 +144,7 @@ impl<'f, 'r> Side<'f, 'r> {
             }
             Err(CommitError::Operation { account, at, error }) => {
                 assert_eq!(store.state().at, before, "a batch that fails takes no numbers");
-                let _ = write!(words, "refused at {account} {at}: {error:?}");
+                let _ = write!(words, "refused at {account} {at}: {}", refusal_words(*error));
             }
             Err(other) => panic!("no operation here can bring {other:?}"),
         }
@@ -215,7 +215,7 @@ impl<'f, 'r> Side<'f, 'r> {
             OpOutcome::Transferred { from, to, .. } => format!("transferred {from:?} {to:?}"),
             OpOutcome::Removed { uids } => format!("removed {uids:?}"),
             OpOutcome::FlagsSet { page, conflicts } => {
-                let rows: Vec<_> = page.rows().iter().map(|row| (row.uid, page.flag_set(row))).collect();
+                let rows: Vec<_> = page.rows().iter().map(|row| (row.uid, flag_words(&page.flag_set(row)))).collect();
                 format!("flags {rows:?} conflicts {conflicts:?} next {:?}", page.next)
             }
             OpOutcome::Folder(folder) => {
@@ -223,7 +223,7 @@ impl<'f, 'r> Side<'f, 'r> {
                 format!("folder {} {:?} selectable {} known {known}", folder.name, folder.role, folder.selectable)
             }
             OpOutcome::Done => "done".to_owned(),
-            OpOutcome::Failed(error) => format!("failed {error:?}"),
+            OpOutcome::Failed(error) => format!("failed {}", refusal_words(*error)),
         }
     }
 
@@ -259,7 +259,8 @@ impl<'f, 'r> Side<'f, 'r> {
                 assert_eq!(row.size, content.len() as u64);
                 let (item, email) = (self.item(row.item), self.email(row.email));
                 let text = String::from_utf8_lossy(&content).replace("\r\n", "|");
-                let _ = writeln!(words, "  {} #{item} @{email} {flags:?} {} {text}", row.uid, row.internal_date);
+                let flags = flag_words(&flags);
+                let _ = writeln!(words, "  {} #{item} @{email} {flags} {} {text}", row.uid, row.internal_date);
             }
         }
         let mut subscriptions = list.subscriptions;
@@ -307,6 +308,20 @@ impl<'f, 'r> Side<'f, 'r> {
             assert_eq!(store.view(folder.id).uids.to_set(), set, "{words}: the view's UIDs");
         }
     }
+}
+
+/// A refusal in words. Where an operation is wrong in several ways, which is told first is the store's choice; the
+/// promises of their own hold it to the one where there is one.
+fn refusal_words(error: OpError) -> String {
+    match error {
+        OpError::Limit | OpError::OverQuota | OpError::Conflict => format!("{error:?}"),
+        _ => "refused".to_owned(),
+    }
+}
+
+/// Flags in words. How far the first spelling of a keyword reaches (message, folder, account) is the store's choice.
+fn flag_words(flags: &FlagSet) -> String {
+    format!("{:?} {:?}", flags.system, flags.keywords()).to_ascii_lowercase()
 }
 
 /// The place of this in the list; behind all others when it is new.

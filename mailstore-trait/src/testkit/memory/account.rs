@@ -400,12 +400,12 @@ impl Account {
             Some(id) if self.shelf(id).is_ok() => return Err(OpError::Exists),
             other => other,
         };
+        // Only provisioning makes an inbox.
+        if role == Some(Role::Inbox) && self.has_role(role, None) {
+            return Err(OpError::Inbox);
+        }
         if self.has_role(role, None) {
             return Err(OpError::RoleTaken);
-        }
-        let has_inbox = self.shelves.values().any(|shelf| shelf.folder.role == Some(Role::Inbox));
-        if role == Some(Role::Inbox) && has_inbox {
-            return Err(OpError::Inbox);
         }
         self.numbers.room_for(1)?;
         let uid_validity = self.numbers.next_uid_validity()?;

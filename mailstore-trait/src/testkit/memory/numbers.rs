@@ -2,7 +2,7 @@
 
 use crate::date::Timestamp;
 use crate::error::OpError;
-use crate::id::{FolderId, ItemId, MAX_UID, ModSeq, UidValidity};
+use crate::id::{FolderId, ItemId, MAX_48, MAX_UID, ModSeq, UidValidity};
 
 /// What was given out last.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ impl Numbers {
     /// Whether this many changes and items can still be given out.
     pub(super) fn room_for(&self, changes: usize) -> Result<(), OpError> {
         let changes = changes as u64;
-        let fits = |last: u64| ItemId::new(last.saturating_add(changes)).is_some();
+        let fits = |last: u64| last.saturating_add(changes) <= MAX_48;
         if fits(self.change) && fits(self.item) { Ok(()) } else { Err(OpError::Limit) }
     }
 
@@ -59,7 +59,7 @@ impl Numbers {
 
     /// After a restore: everything given out from now on lies above what may have been given out and lost.
     pub(super) fn jump(&mut self) {
-        self.change = (self.change + (1 << 32)).min(crate::id::MAX_48);
-        self.item = (self.item + (1 << 32)).min(crate::id::MAX_48);
+        self.change = (self.change + (1 << 32)).min(MAX_48);
+        self.item = (self.item + (1 << 32)).min(MAX_48);
     }
 }

@@ -130,7 +130,6 @@ impl Shelf {
             role,
             selectable: true,
             uid_validity,
-            uid_next: Uid::MIN,
             highest_modseq: change,
             floor: change,
             created: change,
