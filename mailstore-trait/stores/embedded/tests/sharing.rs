@@ -317,7 +317,7 @@ async fn passwords_open_and_unknown_users_look_like_known_ones() {
     login.allow_cleartext();
     let mut enter = async |user: &str, password: &str| login.password(user.into(), Secret::from(password)).await;
     assert_eq!(enter("ann@EXAMPLE.org", "pencil").await.unwrap().address, "Ann@example.org");
-    for (user, password) in [("ann@example.org", "pen"), ("eve@example.org", "pencil"), ("", ""), ("sales", "")] {
+    for (user, password) in [("ann@example.org", "pen"), ("eve@example.org", "pencil"), ("sales", "x")] {
         assert!(matches!(enter(user, password).await, Err(Failure::Credentials)), "{user}");
     }
     users.set_records("ann@example.org", users.records(Secret::from("crayon")).await.unwrap()).await.unwrap();
