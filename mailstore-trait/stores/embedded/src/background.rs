@@ -90,9 +90,7 @@ fn look(env: &Env, connection: &Connection, seen: &mut Seen) -> Result<()> {
     if version == seen.version && foreign == seen.foreign {
         return Ok(());
     }
-    let own = env.moves.load(Ordering::Acquire);
-    let moves: i64 = connection.prepare_cached("SELECT moves FROM store")?.query_row([], |row| row.get(0))?;
-    if moves != own || foreign != seen.foreign {
+    if foreign != seen.foreign || others(env, connection)? {
         let mut find = connection.prepare_cached("SELECT at FROM account WHERE id = ?1")?;
         for account in env.hints.watched() {
             let at: Option<i64> = find.query_row([sql(account.value())], |row| row.get(0)).optional()?;
@@ -103,6 +101,21 @@ fn look(env: &Env, connection: &Connection, seen: &mut Seen) -> Result<()> {
     }
     *seen = Seen { version, foreign };
     Ok(())
+}
+
+/// Whether the count of moves says that others moved accounts on.
+///
+/// A commit of our own can be seen for an instant before it is counted as ours; so this looks more than once.
+fn others(env: &Env, connection: &Connection) -> Result<bool> {
+    for _ in 0..3 {
+        let own = env.moves.load(Ordering::Acquire);
+        let moves: i64 = connection.prepare_cached("SELECT moves FROM store")?.query_row([], |row| row.get(0))?;
+        if moves == own {
+            return Ok(false);
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(true)
 }
 
 fn tidy_for_ever(env: &Env, committer: &Weak<Committer>, stop: &Stop) {

@@ -3,7 +3,7 @@
 //! ```text
 //! take what waits (at most max_batch) -> BEGIN IMMEDIATE
 //!   each: SAVEPOINT -> apply -> RELEASE, or ROLLBACK TO when it is refused
-//! COMMIT (one sync) -> answer everybody -> hints
+//! COMMIT (one sync) -> hints -> answer everybody
 //! ```
 //! A refused batch does not hurt its neighbours. When SQLite gives up the whole transaction in the middle, the work
 //! it gave up on is answered and the rest is done again; when there is no room for all, each is tried by itself.
@@ -257,13 +257,14 @@ impl Writer {
         for blob in effects.unlink {
             self.env.blobs.unlink(blob);
         }
-        // Readable before it is told, and answered before the others hear of it.
+        // All of it can be read by now. Told before it is answered, so that who begins to watch after an answer hears
+        // of later commits only.
+        for (account, at) in effects.moved {
+            self.env.hints.publish(account, at);
+        }
         for (work, outcome) in group.into_iter().zip(outcomes) {
             count(if outcome.is_ok() { &self.env.counters.writes } else { &self.env.counters.failed }, 1);
             work.answer(outcome);
-        }
-        for (account, at) in effects.moved {
-            self.env.hints.publish(account, at);
         }
     }
 

@@ -67,8 +67,11 @@ pub(crate) fn create(
     {
         return Err(OpError::Exists.into());
     }
-    if let Some(role) = role {
-        role_free(tx, account, role, known)?;
+    match role {
+        // Only provisioning makes an inbox.
+        Some(Role::Inbox) => return Err(OpError::Inbox.into()),
+        Some(role) => role_free(tx, account, role, known)?,
+        None => {}
     }
     if depth >= tx.env.config.max_depth {
         return Err(OpError::Limit.into());
