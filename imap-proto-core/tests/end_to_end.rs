@@ -115,6 +115,12 @@ impl House {
     }
 }
 
+/// The driver takes the fulfiller as it is.
+const _: fn() = || {
+    fn fulfils<F: mailstore_trait::session::Fulfil<Server>>() {}
+    fulfils::<Fulfiller>();
+};
+
 /// One client with its session.
 struct Client {
     server: Server,

@@ -3,7 +3,11 @@
 //! Each takes any octets, panics when an invariant breaks and returns otherwise. Not part of the public contract.
 
 mod mime;
+#[cfg(feature = "async")]
+mod query;
 mod sasl;
 
 pub use mime::{mime_encoded_words, mime_headers, mime_skeleton, mime_skeleton_bytes};
+#[cfg(feature = "async")]
+pub use query::query_message;
 pub use sasl::{sasl_client, sasl_server, verifier_record};

@@ -8,7 +8,7 @@
 
 mod filter;
 #[cfg(feature = "async")]
-mod message;
+pub(crate) mod message;
 mod pattern;
 #[cfg(feature = "async")]
 mod row;

@@ -10,6 +10,7 @@ use mailstore_trait::date::{DateTime, Timestamp, days_from_civil};
 use mailstore_trait::error::ReadError;
 use mailstore_trait::flags::{FlagChange, FlagSet, Keyword, SystemFlags};
 use mailstore_trait::id::{AccountId, BatchId, FolderId, ModSeq, Uid};
+use mailstore_trait::item::ItemsOptions;
 use mailstore_trait::mime::{Limits, Scanner};
 use mailstore_trait::query::{Budget, Cursor, DateOf, Days, Filter, Search, Test, search_step};
 use mailstore_trait::store::{MailStore, UploadOptions};
@@ -347,6 +348,25 @@ fn rows_answer_ages_sizes_and_changes() {
         }
         assert_eq!(mailbox.search(Filter::nothing(), Budget::default()).await.0, [0; 0]);
         assert_eq!(mailbox.search(Filter::everything(), Budget::default()).await.0, [1, 2, 3]);
+    });
+}
+
+/// RFC 8474 §6: EMAILID and THREADID.
+#[test]
+fn rows_answer_identities() {
+    block_on(async {
+        let mailbox = Mailbox::new().await;
+        for subject in ["one", "two"] {
+            let octets = format!("Subject: {subject}\r\n\r\n").into_bytes();
+            mailbox.add(octets, FlagSet::new(), DateTime::default(), true).await;
+        }
+        let uids = [1].into_iter().filter_map(Uid::new).collect();
+        mailbox.commit(Op::Copy { from: mailbox.inbox, uids, to: mailbox.inbox }).await;
+        let options = ItemsOptions::default();
+        let page = mailbox.store.items(mailbox.account, mailbox.inbox, &UidSet::all(), options).await.unwrap();
+        let (email, thread) = (page.rows()[0].email, page.rows()[1].thread);
+        assert_eq!(mailbox.search(Test::Email(email), Budget::default()).await.0, [1, 3]);
+        assert_eq!(mailbox.search(Test::Thread(thread), Budget::default()).await.0, [2]);
     });
 }
 

@@ -72,7 +72,7 @@ pub enum Test {
     Smaller(u64),
     /// A date of the message, without time and zone, lies in this span.
     Day(DateOf, Days),
-    /// A date of the message lies less than this many seconds ago: WITHIN's `YOUNGER` (RFC 5032 §2).
+    /// A date of the message lies less than this many seconds ago: WITHIN's `YOUNGER` (RFC 5032 §3).
     ///
     /// `OLDER` is its negation: RFC 5032 counts the exact interval with both.
     Younger(DateOf, u64),
@@ -91,7 +91,7 @@ pub enum DateOf {
     Internal,
     /// The `Date` field, its day in its own zone. A message without a readable one has no day and matches no span.
     Sent,
-    /// When it came into the folder (RFC 8514), its day in UTC.
+    /// When it came into the folder (RFC 8514 §4.3), its day in UTC.
     Saved,
 }
 

@@ -22,15 +22,15 @@ use crate::mime::encoding::TransferEncoding;
 use crate::mime::header::Fields;
 use crate::mime::{self, PartKind, PartRef, Scanner, SkeletonRef, decode};
 
-/// Octets of one header field that are looked at; what is longer is looked at in pieces.
+/// Octets of one header field that are looked at, its name included: as many as the skeleton keeps of one.
 const FIELD: usize = 64 * 1024;
 
 /// Where a search inside a message stands. Kept between steps; the question is passed in anew each time.
 #[derive(Debug)]
-pub(super) struct MessageSearch {
+pub(crate) struct MessageSearch {
     state: State,
     /// What is known of each test of the filter.
-    pub(super) answers: Vec<Option<bool>>,
+    answers: Vec<Option<bool>>,
     stack: Vec<Option<bool>>,
     haystack: Haystack,
     /// The length of the longest folded text looked for.
@@ -58,8 +58,12 @@ struct Reading {
 #[derive(Debug)]
 enum Current {
     None,
-    /// Octets of fields that are not yet complete.
-    Header(Vec<u8>),
+    /// Octets of fields that are not yet complete; `cut` when the first of them was looked at already and only its end
+    /// is still to come.
+    Header {
+        held: Vec<u8>,
+        cut: bool,
+    },
     Body(Box<PartText>),
 }
 
@@ -82,7 +86,7 @@ enum Kind {
 
 impl MessageSearch {
     /// A search in a message of so many octets; `answers` are those known from its row.
-    pub(super) fn new(search: &Search, answers: Vec<Option<bool>>, size: u64) -> MessageSearch {
+    pub(crate) fn new(search: &Search, answers: Vec<Option<bool>>, size: u64) -> MessageSearch {
         MessageSearch {
             state: State::Scanning(Box::new(Scanner::new(mime::Limits::default()))),
             answers,
@@ -94,7 +98,7 @@ impl MessageSearch {
     }
 
     /// The structure is known: only what can answer something will be read.
-    pub(super) fn with_skeleton(mut self, search: &Search, skeleton: SkeletonRef<'_>) -> MessageSearch {
+    pub(crate) fn with_skeleton(mut self, search: &Search, skeleton: SkeletonRef<'_>) -> MessageSearch {
         self.read(search, skeleton);
         self
     }
@@ -111,7 +115,7 @@ impl MessageSearch {
     }
 
     /// Which octets of the message are wanted next; `None` when the filter is decided.
-    pub(super) fn wants(&self) -> Option<Range<u64>> {
+    pub(crate) fn wants(&self) -> Option<Range<u64>> {
         match &self.state {
             State::Scanning(scanner) => Some(scanner.position()..self.size.max(scanner.position() + 1)),
             State::Reading(reading) => {
@@ -123,7 +127,7 @@ impl MessageSearch {
     }
 
     /// Takes octets from the start of what is wanted. No octets: the message ends here, whatever was said of its size.
-    pub(super) fn feed(&mut self, search: &Search, octets: &[u8]) {
+    pub(crate) fn feed(&mut self, search: &Search, octets: &[u8]) {
         match std::mem::replace(&mut self.state, State::Done) {
             State::Scanning(mut scanner) => {
                 scanner.push(octets);
@@ -149,7 +153,7 @@ impl MessageSearch {
     }
 
     /// Whether the message is wanted, once that is known.
-    pub(super) fn decided(&mut self, search: &Search) -> Option<bool> {
+    pub(crate) fn decided(&mut self, search: &Search) -> Option<bool> {
         let answers = &self.answers;
         search.filter().decide(&mut self.stack, |at, _| answers.get(at).copied().flatten())
     }
@@ -172,15 +176,35 @@ impl MessageSearch {
                 }
             }
             (kind, current) => {
-                let mut held = match std::mem::replace(current, Current::None) {
-                    Current::Header(held) => held,
-                    _ => Vec::new(),
+                let (mut held, mut cut) = match std::mem::replace(current, Current::None) {
+                    Current::Header { held, cut } => (held, cut),
+                    _ => (Vec::new(), false),
                 };
+                // What was held had no field's end in it but, perhaps, a last LF.
+                let mut looked = held.len().saturating_sub(1);
                 held.extend_from_slice(octets);
-                let whole = if held.len() > FIELD { held.len() } else { complete_fields(&held) };
-                self.fields(search, kind, held.get(..whole).unwrap_or_default());
-                held.drain(..whole);
-                *current = Current::Header(held);
+                loop {
+                    if cut {
+                        let next = next_field(&held);
+                        looked = 0;
+                        // The last octet tells whether the next piece begins a line.
+                        held.drain(..next.unwrap_or(held.len().saturating_sub(1)));
+                        cut = next.is_none();
+                        if cut {
+                            break;
+                        }
+                    }
+                    let whole = complete_fields(&held, looked);
+                    if whole == 0 && held.len() <= FIELD {
+                        break;
+                    }
+                    cut = whole == 0;
+                    let whole = if cut { FIELD } else { whole };
+                    self.fields(search, kind, held.get(..whole).unwrap_or_default());
+                    held.drain(..whole);
+                    looked = 0;
+                }
+                *current = Current::Header { held, cut };
             }
         }
         if reading.taken >= segment.octets.end - segment.octets.start {
@@ -193,7 +217,8 @@ impl MessageSearch {
         reading.taken = 0;
         match std::mem::replace(&mut reading.current, Current::None) {
             Current::None => {}
-            Current::Header(held) => self.fields(search, &segment.kind, &held),
+            Current::Header { cut: true, .. } => {}
+            Current::Header { held, cut: false } => self.fields(search, &segment.kind, &held),
             Current::Body(text) => {
                 text.finish(&mut self.haystack);
                 self.look(search, is_body_test);
@@ -216,7 +241,8 @@ impl MessageSearch {
             return;
         }
         for field in Fields::new(section) {
-            let value = decode(field.value);
+            let room = FIELD.saturating_sub(field.octets.len() - field.value.len());
+            let value = decode(field.value.get(..room).unwrap_or(field.value));
             self.haystack.clear();
             self.haystack.push(&value);
             for (test, answer) in search.filter().tests().zip(&mut self.answers) {
@@ -345,10 +371,17 @@ fn is_text(part: &PartRef<'_>) -> bool {
     content_type.is("text", "*") || content_type.is("message", "*")
 }
 
-/// How many octets at the front are whole fields: up to the last line that begins one.
-fn complete_fields(octets: &[u8]) -> usize {
-    memchr::memrchr_iter(b'\n', octets)
+/// Where the first field begins behind the rest of another.
+fn next_field(octets: &[u8]) -> Option<usize> {
+    memchr::memchr_iter(b'\n', octets)
         .map(|at| at + 1)
+        .find(|&next| octets.get(next).is_some_and(|octet| !matches!(octet, b' ' | b'\t')))
+}
+
+/// How many octets at the front are whole fields: up to the last line, not before `from`, that begins one.
+fn complete_fields(octets: &[u8], from: usize) -> usize {
+    memchr::memrchr_iter(b'\n', octets.get(from..).unwrap_or_default())
+        .map(|at| from + at + 1)
         .find(|&next| octets.get(next).is_some_and(|octet| !matches!(octet, b' ' | b'\t')))
         .unwrap_or(0)
 }

@@ -131,6 +131,29 @@ fn headers_are_decoded_and_unfolded() {
     }
 }
 
+/// A field is looked at up to a limit, the same octets however they come; the next one is whole again.
+#[test]
+fn fields_over_the_limit_are_cut_alike() {
+    let mut message = b"X: ".to_vec();
+    message.extend(b"aaaa\r\n ".repeat(9361));
+    assert!(message.len() < 64 * 1024);
+    message.extend(b"Y: border Z: pretender".repeat(1000));
+    message.extend_from_slice(b"\r\nW: last\r\n\r\nbody\r\n");
+    for (test, found) in [
+        (Test::header("x", "aaaa aaaa"), true),
+        (Test::header("x", "border"), false),
+        (Test::header("y", ""), false),
+        (Test::header("z", ""), false),
+        (Test::text("pretender"), false),
+        (Test::header("w", "last"), true),
+        (Test::text("w: last"), true),
+    ] {
+        for piece in [11, 1000, 65_530, 65_536, 65_540, usize::MAX] {
+            assert_eq!(search(&message, test.clone(), piece, true).0, found, "{test:?} in pieces of {piece}");
+        }
+    }
+}
+
 #[test]
 fn a_decided_filter_stops_the_reading() {
     let mut message = b"Subject: s\r\nX: here\r\n\r\nneedle\r\n".to_vec();
