@@ -85,6 +85,7 @@ impl Fetch {
         let marks = !read_only && items.iter().any(|item| matches!(item, FetchItem::Section(section) if !section.peek));
         let mut options = ItemsOptions::new(projection(&items));
         options.max_rows = core.config.limits.rows;
+        options.content_up_to = core.config.limits.inline;
         let asked = left.len();
         Step::Go(Flow::Fetch(Box::new(Fetch {
             uid,
