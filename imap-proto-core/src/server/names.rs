@@ -134,10 +134,9 @@ pub(super) fn matches(pattern: &str, name: &str) -> bool {
 /// A wildcard may match nothing.
 fn skip_wildcards(pattern: &[char], reached: &mut [bool]) {
     for (at, char) in pattern.iter().enumerate() {
-        if matches!(char, '*' | '%') && reached.get(at) == Some(&true) {
-            if let Some(after) = reached.get_mut(at + 1) {
-                *after = true;
-            }
+        let here = matches!(char, '*' | '%') && reached.get(at) == Some(&true);
+        if let Some(after) = reached.get_mut(at + 1).filter(|_| here) {
+            *after = true;
         }
     }
 }
