@@ -70,6 +70,7 @@ pub struct Tagged<'a> {
 }
 
 /// A client's command (RFC 9051 §6).
+#[allow(clippy::large_enum_variant, reason = "it lives on the stack for one dispatch; a box would cost more")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Command<'a> {

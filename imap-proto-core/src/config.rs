@@ -91,6 +91,8 @@ pub struct Limits {
     pub batch: usize,
     /// No page or range is asked for while this much is unsent.
     pub low_water: usize,
+    /// Messages up to this size come with their row; larger ones are read in ranges.
+    pub inline: u64,
     /// Octets of a message to ask for at once.
     pub read: usize,
     /// Rows to ask for at once.
@@ -131,6 +133,7 @@ impl Default for Limits {
             failed_logins: 3,
             batch: 1000,
             low_water: 64 * 1024,
+            inline: 16 * 1024,
             read: 64 * 1024,
             rows: 1000,
             login: Duration::from_secs(60),

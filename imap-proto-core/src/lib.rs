@@ -6,6 +6,8 @@ pub mod config;
 pub mod error;
 pub mod event;
 pub mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod request;
 pub mod response;
 pub mod server;

@@ -189,7 +189,7 @@ impl Server {
         let within = |since: Option<Instant>, long: Duration| since.and_then(|since| since.checked_add(long));
         let deadline = match patience {
             Patience::Command => within(clock.command.max(clock.input), limits.idle),
-            Patience::Line => within(clock.line, limits.stall),
+            Patience::Line => within(clock.line.or(clock.input), limits.stall),
             Patience::Data => within(clock.input, limits.stall),
             Patience::Until(at) => return Some(at),
         };

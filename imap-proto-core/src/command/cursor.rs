@@ -15,28 +15,29 @@ const TAG: u8 = 8;
 const DIGIT: u8 = 16;
 
 /// The classes of RFC 9051 §9, one bit each.
+#[allow(clippy::indexing_slicing, reason = "evaluated by the compiler, which would not compile a bad index")]
 const CLASS: [u8; 256] = {
     let mut table = [0u8; 256];
-    let mut octet = 0x21usize;
+    let mut octet = 0x21u8;
     while octet < 0x7f {
-        let special = matches!(octet as u8, b'(' | b')' | b'{' | b'%' | b'*' | b'"' | b'\\' | b']');
+        let special = matches!(octet, b'(' | b')' | b'{' | b'%' | b'*' | b'"' | b'\\' | b']');
         let mut class = 0;
         if !special {
             class |= ATOM;
         }
-        if !special || octet as u8 == b']' {
+        if !special || octet == b']' {
             class |= ASTRING;
-            if octet as u8 != b'+' {
+            if octet != b'+' {
                 class |= TAG;
             }
         }
-        if !special || matches!(octet as u8, b']' | b'%' | b'*') {
+        if !special || matches!(octet, b']' | b'%' | b'*') {
             class |= LIST;
         }
-        if octet as u8 >= b'0' && octet as u8 <= b'9' {
+        if octet >= b'0' && octet <= b'9' {
             class |= DIGIT;
         }
-        table[octet] = class;
+        table[octet as usize] = class;
         octet += 1;
     }
     table

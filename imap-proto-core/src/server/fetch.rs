@@ -24,10 +24,10 @@ use super::state::{Core, Flow, Step, finish};
 use super::store::{messages, refused};
 use crate::command::{FetchItem, FetchItems, SectionOf, SequenceSet};
 use crate::event::Event;
-use crate::request::{Answer, FlagsSet, Items, Refusal, SetFlags};
+use crate::request::{Answer, FlagsSet, Items, ReadBody, Refusal, SetFlags};
 use crate::response::{self, Reply};
 use crate::structure::{self, Quoted};
-use section::Reading;
+use section::{Need, Reading};
 
 /// Rows on their way out.
 #[derive(Debug)]
@@ -85,6 +85,7 @@ impl Fetch {
         let marks = !read_only && items.iter().any(|item| matches!(item, FetchItem::Section(section) if !section.peek));
         let mut options = ItemsOptions::new(projection(&items));
         options.max_rows = core.config.limits.rows;
+        options.content_up_to = core.config.limits.inline;
         let asked = left.len();
         Step::Go(Flow::Fetch(Box::new(Fetch {
             uid,
@@ -210,11 +211,6 @@ impl Fetch {
         self.set = Some(set.page);
     }
 
-    /// A piece of a message is asked for.
-    fn await_read(&mut self) {
-        self.stage = Stage::AwaitRead;
-    }
-
     fn done(&self) -> Reply {
         match self.failed {
             Some(refusal) => refused_section(refusal),
@@ -236,12 +232,9 @@ impl Fetch {
                     self.row += 1;
                     self.item = None;
                 }
-                Err(step) => {
-                    if !matches!(step, Step::Ask(_)) {
-                        self.stage = Stage::Rows;
-                    }
+                Err(need) => {
                     self.page = Some(page);
-                    return step;
+                    return self.need(core, need);
                 }
             }
         }
@@ -250,8 +243,24 @@ impl Fetch {
         Step::Flush
     }
 
+    fn need(&mut self, core: &mut Core, need: Need) -> Step {
+        match need {
+            Need::Room => {
+                self.stage = Stage::Rows;
+                Step::Drain
+            }
+            Need::Read(email, range) => {
+                let Some(account) = core.account() else { return finish(Reply::bad("Log in first")) };
+                let want = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+                let max = core.config.limits.read.max(1).min(want);
+                self.stage = Stage::AwaitRead;
+                core.ask(ReadBody { account, email, offset: range.start, max })
+            }
+        }
+    }
+
     /// Writes a row from where it stopped; what is needed when it stops again.
-    fn row(&mut self, core: &mut Core, page: &ItemPage, row: &ItemRow) -> Result<(), Step> {
+    fn row(&mut self, core: &mut Core, page: &ItemPage, row: &ItemRow) -> Result<(), Need> {
         let Some(seq) = core.view.as_ref().and_then(|view| view.seq(row.uid)) else { return Ok(()) };
         let recent = core.view.as_ref().is_some_and(|view| view.recent().contains(row.uid));
         let skeleton = page.skeleton(row).and_then(|octets| SkeletonRef::from_bytes(octets).ok());
@@ -274,12 +283,12 @@ impl Fetch {
         seq: mailstore_trait::id::SeqNum,
         recent: bool,
         items: &[FetchItem<'static>],
-    ) -> Result<(), Step> {
+    ) -> Result<(), Need> {
         let first = match self.item {
             Some(item) => item,
             None => {
                 if !core.has_room() {
-                    return Err(Step::Drain);
+                    return Err(Need::Room);
                 }
                 response::fetch_head(seq, core.out());
                 0

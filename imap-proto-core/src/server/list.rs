@@ -197,7 +197,10 @@ fn entries(list: &FolderList, wish: &Wish) -> Vec<Entry> {
     let told = |entry: &Entry| {
         (entry.picked || entry.above_picked) && wish.patterns.iter().any(|pattern| names::matches(pattern, &entry.name))
     };
-    entries.into_values().filter(told).collect()
+    let mut entries: Vec<Entry> = entries.into_values().filter(told).collect();
+    // Clients that show names as they come show the inbox first.
+    entries.sort_by_key(|entry| entry.name != "INBOX");
+    entries
 }
 
 impl Entry {

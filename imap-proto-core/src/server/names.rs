@@ -51,7 +51,7 @@ pub(super) struct Named {
     pub(super) has_children: bool,
 }
 
-/// All folders that have a name, in the order of their names, the inbox first.
+/// All folders that have a name.
 pub(super) fn all(list: &FolderList) -> Vec<Named> {
     let by_id: HashMap<FolderId, &Folder> = list.folders.iter().map(|folder| (folder.id, folder)).collect();
     let mut parents: HashMap<FolderId, usize> = HashMap::new();
@@ -67,8 +67,6 @@ pub(super) fn all(list: &FolderList) -> Vec<Named> {
     for one in &mut named {
         one.has_children = list.folders.get(one.at).is_some_and(|folder| parents.contains_key(&folder.id));
     }
-    let inbox_first = |name: &str| name != "INBOX";
-    named.sort_by(|a, b| inbox_first(&a.name).cmp(&inbox_first(&b.name)).then_with(|| a.name.cmp(&b.name)));
     named
 }
 
@@ -136,10 +134,9 @@ pub(super) fn matches(pattern: &str, name: &str) -> bool {
 /// A wildcard may match nothing.
 fn skip_wildcards(pattern: &[char], reached: &mut [bool]) {
     for (at, char) in pattern.iter().enumerate() {
-        if matches!(char, '*' | '%') && reached.get(at) == Some(&true) {
-            if let Some(after) = reached.get_mut(at + 1) {
-                *after = true;
-            }
+        let here = matches!(char, '*' | '%') && reached.get(at) == Some(&true);
+        if let Some(after) = reached.get_mut(at + 1).filter(|_| here) {
+            *after = true;
         }
     }
 }

@@ -57,6 +57,7 @@ struct Rows {
 }
 
 /// What catching up needs.
+#[allow(clippy::large_enum_variant, reason = "handed on at once; a box would cost more")]
 pub(super) enum Syncing {
     /// Hand this on.
     Step(Step),

@@ -12,9 +12,9 @@ use mailstore_trait::mime::{Fields, SkeletonRef, Specifier};
 
 use super::Fetch;
 use crate::command::{BodySection, SectionOf, Spelling, Text};
-use crate::request::{ReadBody, Refusal};
+use crate::request::Refusal;
 use crate::response;
-use crate::server::state::{Core, Step};
+use crate::server::state::Core;
 
 /// A section that is being read.
 #[derive(Debug, Default)]
@@ -65,6 +65,14 @@ impl Reading {
     }
 }
 
+/// What a row that stops needs to go on.
+pub(super) enum Need {
+    /// The start of this range of this message.
+    Read(EmailId, Range<u64>),
+    /// Room in the output.
+    Room,
+}
+
 /// What a section is made of.
 enum Source {
     /// There is no such section.
@@ -85,7 +93,7 @@ impl Fetch {
         skeleton: Option<SkeletonRef<'_>>,
         section: &BodySection<'static>,
         behind: bool,
-    ) -> Result<(), Step> {
+    ) -> Result<(), Need> {
         if matches!(self.reading, Reading::Literal { .. }) {
             return self.literal(core, row.email);
         }
@@ -95,7 +103,7 @@ impl Fetch {
                 Reading::First(Some(first)) => Some(first),
                 _ => {
                     self.reading = Reading::First(None);
-                    return Err(self.read(core, row.email, range.clone()));
+                    return Err(Need::Read(row.email, range.clone()));
                 }
             },
             _ => None,
@@ -134,7 +142,7 @@ impl Fetch {
     }
 
     /// Sends an announced literal on.
-    fn literal(&mut self, core: &mut Core, email: EmailId) -> Result<(), Step> {
+    fn literal(&mut self, core: &mut Core, email: EmailId) -> Result<(), Need> {
         let Reading::Literal { offset, left, piece } = &mut self.reading else { return Ok(()) };
         if let Some(mut octets) = piece.take() {
             octets.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
@@ -147,29 +155,20 @@ impl Fetch {
             return Ok(());
         }
         if !core.has_room() {
-            return Err(Step::Drain);
+            return Err(Need::Room);
         }
         let range = *offset..*offset + *left;
-        Err(self.read(core, email, range))
-    }
-
-    /// Asks for the start of a range.
-    fn read(&mut self, core: &mut Core, email: EmailId, range: Range<u64>) -> Step {
-        let Some(account) = core.account() else { return Step::Flush };
-        let want = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-        let max = core.config.limits.read.max(1).min(want);
-        self.await_read();
-        core.ask(ReadBody { account, email, offset: range.start, max })
+        Err(Need::Read(email, range))
     }
 
     fn source(
         &mut self,
-        core: &mut Core,
+        core: &Core,
         page: &ItemPage,
         row: &ItemRow,
         skeleton: Option<SkeletonRef<'_>>,
         section: &BodySection<'static>,
-    ) -> Result<Source, Step> {
+    ) -> Result<Source, Need> {
         let part = section.section.part.as_slice();
         let within = |specifier| skeleton.and_then(|skeleton| skeleton.section_range(part, specifier));
         let range = match &section.section.of {
@@ -196,7 +195,7 @@ impl Fetch {
         let range = range.start..range.end.min(range.start.saturating_add(core.config.limits.header as u64));
         let filtered = match content.and_then(|content| slice(&content, &range)) {
             Some(header) => filter(&header, fields, wanted),
-            None => match self.header(core, row.email, range)? {
+            None => match self.header(row.email, range)? {
                 Ok(header) => filter(&header, fields, wanted),
                 Err(refusal) => {
                     self.failed = Some(refusal);
@@ -209,24 +208,22 @@ impl Fetch {
     }
 
     /// A header that is not in the page, read once for all the sections of a row that want it.
-    fn header(&mut self, core: &mut Core, email: EmailId, range: Range<u64>) -> Result<Result<Bytes, Refusal>, Step> {
-        if let Reading::Header { email: of, range: have, octets, done } = &mut self.reading {
-            if *of == email && *have == range {
-                match done {
-                    Some(Ok(())) => return Ok(Ok(octets.split().freeze())),
-                    Some(Err(refusal)) => return Ok(Err(*refusal)),
-                    None => {
-                        let from = range.start + octets.len() as u64;
-                        return Err(self.read(core, email, from..range.end));
-                    }
-                }
+    fn header(&mut self, email: EmailId, range: Range<u64>) -> Result<Result<Bytes, Refusal>, Need> {
+        match &mut self.reading {
+            Reading::Header { email: of, range: have, octets, done } if *of == email && *have == range => {
+                return match done {
+                    Some(Ok(())) => Ok(Ok(octets.split().freeze())),
+                    Some(Err(refusal)) => Ok(Err(*refusal)),
+                    None => Err(Need::Read(email, range.start + octets.len() as u64..range.end)),
+                };
             }
+            _ => {}
         }
         if range.is_empty() {
             return Ok(Ok(Bytes::new()));
         }
         self.reading = Reading::Header { email, range: range.clone(), octets: BytesMut::new(), done: None };
-        Err(self.read(core, email, range))
+        Err(Need::Read(email, range))
     }
 }
 

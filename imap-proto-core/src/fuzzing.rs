@@ -1,0 +1,321 @@
+//! What the fuzz targets run, one function each, and a test that replays their seeds.
+//!
+//! Beside "no panic", each target checks what must hold for any input.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use mailstore_trait::change::{ChangeKind, ChangePage, ChangeRecord};
+use mailstore_trait::flags::{FlagSet, SystemFlags};
+use mailstore_trait::folder::{Counts, Folder, FolderList, FolderView, Role};
+use mailstore_trait::id::{AccountId, EmailId, FolderId, ItemId, ModSeq, ThreadId, Uid, UidValidity};
+use mailstore_trait::item::{ItemPage, ItemPageBuilder, RowHead, RowParts};
+use mailstore_trait::mime::{self, Scanner};
+use mailstore_trait::session::{LayerInfo, Output, Peer, Session};
+use mailstore_trait::uid_set::UidSet;
+
+use crate::command::{self, Bounds};
+use crate::frame::{Frame, Framer};
+use crate::request::{Answered, Appended, Authenticated, Expunged, FlagsSet, Found, Refusal, SaslStep, Transferred};
+use crate::{Config, News, Request, Server};
+
+/// Frames and parses whatever comes; the framing must not depend on how it came.
+pub fn imap_command(data: &[u8]) {
+    let (whole, stepwise) = (frame(data, data.len().max(1)), frame(data, 1));
+    assert_eq!(whole, stepwise, "a frame depends on how its octets arrived");
+    let bounds = Bounds::default();
+    if let Frame::Complete(len) = whole {
+        let octets = data.get(..len).unwrap_or_default();
+        if let Ok(tagged) = command::parse(octets, &bounds) {
+            assert_eq!(command::tag(octets), Some(tagged.tag), "a command and its tag disagree");
+        }
+    }
+    let _ = command::parse(data, &bounds);
+    let _ = command::parse_append(data, &bounds);
+}
+
+fn frame(data: &[u8], step: usize) -> Frame {
+    let mut framer = Framer::new();
+    let mut have = 0;
+    loop {
+        match framer.look(data.get(..have).unwrap_or(data), 4096) {
+            Frame::Partial if have >= data.len() => return Frame::Partial,
+            Frame::Partial => have += step,
+            Frame::Literal(announced) => framer.accept(announced),
+            found => return found,
+        }
+    }
+}
+
+/// Plays a whole session: the first octets decide how its questions are answered, the rest is what the client sends.
+pub fn imap_server(data: &[u8]) {
+    let (script, input) = data.split_at(data.len().min(16));
+    let Some(mut store) = Store::new(script) else { return };
+    let mut config = Config { allow_cleartext: true, starttls: true, ..Config::default() };
+    config.limits.batch = 3;
+    config.limits.inline = 64;
+    config.limits.read = 50;
+    let address = std::net::SocketAddr::from(([192, 0, 2, 1], 4711));
+    let mut server = Server::new(Arc::new(config), &Peer::new(address));
+    let (mut input, mut sent, mut polls) = (input, 0usize, 0u32);
+    #[allow(clippy::disallowed_methods, reason = "its value is never looked at: there is no other way to make one")]
+    let mut now = Instant::now();
+    loop {
+        polls += 1;
+        assert!(polls < 1_000_000, "the session never waits");
+        match server.poll_output(now, 0) {
+            Output::Send(octets) => sent += octets.len(),
+            Output::Request(request) => {
+                let answered = store.answer(request);
+                server.resume(answered);
+                if let Some(news) = store.news() {
+                    server.notify(news);
+                }
+            }
+            Output::Layer(_) => server.layered(Ok(LayerInfo::new())),
+            Output::Event(_) => {}
+            Output::Wait(wait) if wait.input && !input.is_empty() => {
+                let step = store.next().max(1);
+                let taken = server.handle_input(input.get(..step).unwrap_or(input));
+                assert!(taken > 0, "a session that reads has no room");
+                input = input.get(taken..).unwrap_or_default();
+            }
+            Output::Wait(_) if store.ends => server.handle_eof(),
+            Output::Wait(wait) => match wait.deadline {
+                Some(deadline) => now = deadline.max(now + Duration::from_millis(1)),
+                None => panic!("the session waits for ever"),
+            },
+            Output::Close(_) => break,
+        }
+    }
+    assert!(sent > 0, "no greeting");
+}
+
+/// A store that answers as a script says.
+struct Store<'s> {
+    script: &'s [u8],
+    at: usize,
+    account: AccountId,
+    folder: FolderId,
+    uids: UidSet,
+    change: u64,
+    ends: bool,
+}
+
+const MESSAGE: &[u8] = b"From: a@b\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\none\r\n--x\r\nContent-Type: message/rfc822\r\n\r\nSubject: in\r\n\r\nb\r\n--x--\r\n";
+
+impl<'s> Store<'s> {
+    fn new(script: &'s [u8]) -> Option<Store<'s>> {
+        let uids = (1..=5).filter_map(Uid::new).collect();
+        let ends = script.first().is_some_and(|octet| octet % 2 == 1);
+        Some(Store { script, at: 0, account: AccountId::new(1)?, folder: FolderId::new(1)?, uids, change: 10, ends })
+    }
+
+    /// The script's next number, over and over.
+    fn next(&mut self) -> usize {
+        self.at += 1;
+        let at = self.at % self.script.len().max(1);
+        self.script.get(at).copied().map_or(1, usize::from)
+    }
+
+    fn modseq(&self) -> ModSeq {
+        ModSeq::new(self.change).unwrap_or(ModSeq::FIRST)
+    }
+
+    fn news(&mut self) -> Option<News> {
+        let news = News::Hint { account: self.account, upto: self.modseq().plus(1) };
+        (self.next().is_multiple_of(3)).then_some(news)
+    }
+
+    fn folder(&self) -> Folder {
+        Folder {
+            id: self.folder,
+            parent: None,
+            name: "INBOX".into(),
+            role: Some(Role::Inbox),
+            selectable: true,
+            uid_validity: UidValidity::MIN,
+            uid_next: Uid::MIN.plus(100),
+            highest_modseq: self.modseq(),
+            floor: ModSeq::FIRST,
+            created: ModSeq::FIRST,
+            change: ModSeq::FIRST,
+            counts: Counts::default(),
+        }
+    }
+
+    fn view(&self) -> FolderView {
+        FolderView {
+            folder: self.folder(),
+            uids: Arc::new(self.uids.iter().collect()),
+            at: self.modseq(),
+            first_unseen: Some(Uid::MIN),
+            recent_from: Some(Uid::MIN.plus(2)),
+            keywords: Arc::from([]),
+        }
+    }
+
+    fn page(&mut self, uids: &UidSet) -> ItemPage {
+        let mut scanner = Scanner::new(mime::Limits::default());
+        scanner.push(MESSAGE);
+        let skeleton = scanner.finish();
+        let mut page = ItemPageBuilder::new();
+        for uid in uids.intersection(&self.uids).iter() {
+            let Some(item) = ItemId::new(u64::from(uid.value())) else { continue };
+            let small = uid.value() % 2 == 0;
+            let head = RowHead {
+                item,
+                uid,
+                email: EmailId([1; 16]),
+                thread: ThreadId([1; 16]),
+                internal_date: Default::default(),
+                save_date: Default::default(),
+                size: MESSAGE.len() as u64,
+                generation: 0,
+                created: ModSeq::FIRST,
+                content_change: self.modseq(),
+                read_change: self.modseq(),
+                change: self.modseq(),
+            };
+            let content = if small { MESSAGE } else { b"" };
+            let parts = RowParts { skeleton: skeleton.as_bytes(), summary: b"", content };
+            page.push(head, SystemFlags::SEEN, [], parts);
+        }
+        page.finish(None)
+    }
+
+    /// Somebody else removes a message, adds one, or changes flags.
+    fn changes(&mut self, since: ModSeq) -> ChangePage {
+        self.change += 1;
+        let which = self.next();
+        let uid = u32::try_from(which % 8 + 1).ok().and_then(Uid::new).unwrap_or(Uid::MIN);
+        let here = self.uids.contains(uid);
+        let kind = match which % 3 {
+            0 if here => ChangeKind::REMOVED,
+            _ if here => ChangeKind::FLAGS,
+            _ => ChangeKind::ADDED,
+        };
+        if kind == ChangeKind::REMOVED {
+            self.uids = self.uids.iter().filter(|have| *have != uid).collect();
+        }
+        let created = if kind == ChangeKind::ADDED { self.modseq() } else { ModSeq::FIRST };
+        let item = ItemId::new(u64::from(uid.value())).map(|item| (item, uid));
+        let flags = FlagSet::from(SystemFlags::FLAGGED);
+        let record = ChangeRecord { change: self.modseq(), created, folder: self.folder, item, kind, flags };
+        ChangePage { records: vec![record], upto: self.modseq().max(since), more: which.is_multiple_of(7) }
+    }
+
+    fn answer(&mut self, request: Request) -> Answered {
+        let luck = self.next();
+        if luck.is_multiple_of(11) {
+            return request.decline();
+        }
+        self.change += 1;
+        let authenticated = Authenticated::new(self.account, "a".into(), 1 << 20, 100);
+        match request {
+            Request::Login(pending) => pending.answer(Ok(authenticated)),
+            Request::Sasl(pending) if luck.is_multiple_of(2) => {
+                pending.answer(SaslStep::Challenge(Bytes::from_static(b"?")))
+            }
+            Request::Sasl(pending) => pending.answer(SaslStep::Authenticated(authenticated)),
+            Request::Folders(pending) => {
+                let subscriptions = vec![vec!["INBOX".into()], vec!["a".into(), "b".into()]];
+                let at = Some(self.modseq());
+                pending.answer(Ok(Arc::new(FolderList { folders: vec![self.folder()], subscriptions, at })))
+            }
+            Request::View(pending) => pending.answer(Ok(self.view())),
+            Request::Items(pending) => {
+                let page = self.page(&pending.query.uids);
+                pending.answer(Ok(page))
+            }
+            Request::ReadBody(pending) => {
+                let from = usize::try_from(pending.query.offset).unwrap_or(usize::MAX);
+                let octets = MESSAGE.get(from..).unwrap_or_default();
+                let octets = octets.get(..pending.query.max).unwrap_or(octets);
+                pending.answer(if luck.is_multiple_of(13) { Ok(Bytes::new()) } else { Ok(Bytes::from_static(octets)) })
+            }
+            Request::Changes(pending) if luck.is_multiple_of(5) => pending.answer(Err(Refusal::Gap)),
+            Request::Changes(pending) => {
+                let since = pending.query.options.since;
+                pending.answer(Ok(self.changes(since)))
+            }
+            Request::Search(pending) => {
+                let uids = pending.query.uids.clone();
+                let next =
+                    if luck.is_multiple_of(3) { uids.ranges().next_back().map(|range| *range.end()) } else { None };
+                pending.answer(Ok(Found { uids, next }))
+            }
+            Request::SetFlags(pending) => {
+                let page = self.page(&pending.query.uids);
+                pending.answer(Ok(FlagsSet { page, conflicts: UidSet::new(), upto: self.modseq() }))
+            }
+            Request::Copy(pending) => {
+                let answer = self.transferred(&pending.query.uids);
+                pending.answer(Ok(answer))
+            }
+            Request::Move(pending) => {
+                let answer = self.transferred(&pending.query.uids);
+                pending.answer(Ok(answer))
+            }
+            Request::Expunge(pending) => {
+                let uids = pending.query.uids.clone();
+                self.uids = self.uids.iter().filter(|uid| !uids.contains(*uid)).collect();
+                pending.answer(Ok(Expunged { uids, upto: self.modseq() }))
+            }
+            Request::AppendCommit(pending) => {
+                let uids = std::iter::once(Uid::MIN.plus(50)).collect();
+                pending.answer(Ok(Appended { uid_validity: UidValidity::MIN, uids, upto: self.modseq() }))
+            }
+            Request::AppendOpen(pending) => pending.answer(Ok(())),
+            Request::AppendChunk(pending) => pending.answer(Ok(())),
+            Request::CreateFolder(pending) => pending.answer(Ok(self.folder())),
+            Request::RenameFolder(pending) => pending.answer(Ok(self.folder())),
+            Request::RenameInbox(pending) => pending.answer(Ok(self.folder())),
+            Request::DeleteFolder(pending) => pending.answer(Ok(())),
+            Request::Subscribe(pending) => pending.answer(Ok(())),
+            request @ Request::AppendAbandon(_) => request.decline(),
+        }
+    }
+
+    fn transferred(&self, uids: &UidSet) -> Transferred {
+        Transferred { uid_validity: UidValidity::MIN, from: uids.clone(), to: uids.clone(), upto: self.modseq() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    fn replay(target: &str, run: fn(&[u8])) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds").join(target);
+        let mut seeds = 0;
+        for entry in std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+            let path = entry.unwrap().path();
+            println!("replaying {}", path.display());
+            let seed = std::fs::read(&path).unwrap();
+            run(&seed);
+            // A seed cut or changed anywhere is a seed too.
+            for at in 0..seed.len() {
+                run(&seed[..at]);
+                for flip in [0x01, 0x20, 0x80] {
+                    let mut other = seed.clone();
+                    other[at] ^= flip;
+                    run(&other);
+                }
+            }
+            seeds += 1;
+        }
+        assert!(seeds >= 5, "{target}: {seeds} seeds");
+    }
+
+    #[test]
+    fn imap_command_seeds_replay() {
+        replay("imap_command", super::imap_command);
+    }
+
+    #[test]
+    fn imap_server_seeds_replay() {
+        replay("imap_server", super::imap_server);
+    }
+}
