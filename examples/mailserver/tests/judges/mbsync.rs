@@ -12,7 +12,7 @@ const MESSAGES: usize = 1000;
 
 fn config(server: &Server) -> String {
     format!(
-        "IMAPAccount bob\nHost localhost\nPort {}\nUser bob@example.org\nPass \"secret of bob\"\nTLSType IMAPS\n\
+        "IMAPAccount bob\nHost localhost\nPort {}\nUser bob@example.org\nPass \"secret of bob\"\nSSLType IMAPS\n\
          CertificateFile {}\n\nIMAPStore far\nAccount bob\n\nMaildirStore near\nPath {near}/\nInbox {near}/INBOX\nSubFolders Verbatim\n\n\
          Channel all\nFar :far:\nNear :near:\nPatterns *\nCreate Both\nExpunge Both\nRemove Both\nSyncState *\nCopyArrivalDate yes\n",
         server.port("imaps"),

@@ -24,8 +24,10 @@ fn a_message_is_read_tagged_and_moved() {
             port = server.port("imaps"),
         ),
     );
+    // Reading needs a terminal: `script` makes one.
     let mut mutt = Command::new("timeout");
-    mutt.args(["60", "neomutt", "-n", "-F"]).arg(&rc).env("TERM", "xterm").env("HOME", server.folder.path());
+    mutt.args(["60", "script", "-qec"]).arg(format!("neomutt -n -F {}", rc.display())).arg("/dev/null");
+    mutt.env("TERM", "xterm").env("HOME", server.folder.path());
     let output = finish(&mut mutt, "");
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let mut imap = crate::imap_login(&server, "bob");
