@@ -62,7 +62,7 @@ const TABLE: &[Row] = &[
     Row { name: "LIST-STATUS", when: AFTER_LOGIN }, // RFC 5819 §2
     Row { name: "SPECIAL-USE", when: AFTER_LOGIN }, // RFC 6154 §2
     Row { name: "CREATE-SPECIAL-USE", when: AFTER_LOGIN }, // RFC 6154 §3
-    Row { name: "STATUS=SIZE", when: AFTER_LOGIN }, // RFC 8438 §2
+    Row { name: "STATUS=SIZE", when: AFTER_LOGIN }, // RFC 8438
 ];
 
 /// The capability a command belongs to; switching it off makes the command unknown.

@@ -1,4 +1,18 @@
 //! IMAP as a state machine without I/O.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`server`] | the server's session: [`Server`] |
+//! | [`config`] | what an embedder decides: [`Config`], [`Limits`] |
+//! | [`request`], [`event`] | what a server asks, what it tells, and what it is told |
+//! | [`frame`], [`command`] | the wire, inwards: lines and literals, then commands in place |
+//! | [`response`], [`structure`], [`utf7`] | the wire, outwards: responses, ENVELOPE and BODYSTRUCTURE, mailbox names |
+//! | [`view`] | a session's view of its mailbox: numbers, and what is not yet told |
+//! | `store` | answers a server's questions from any mail store (feature `store`) |
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 pub(crate) mod capability;
 pub mod command;

@@ -6,7 +6,7 @@ use super::cursor::{Cursor, Result, Text};
 use super::{Bounds, Expected};
 
 bitflags::bitflags! {
-    /// What STATUS is to tell (RFC 9051 §6.3.11, RFC 3501 §6.3.10, RFC 8438).
+    /// What STATUS is to tell (RFC 9051 §6.3.11, RFC 3501 §6.3.10, RFC 8438, RFC 7889).
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct StatusItems: u16 {
         /// `MESSAGES`
@@ -23,6 +23,8 @@ bitflags::bitflags! {
         const DELETED = 32;
         /// `SIZE`
         const SIZE = 64;
+        /// `APPENDLIMIT`
+        const APPENDLIMIT = 128;
     }
 
     /// Which names LIST looks for (RFC 5258 §3.1, RFC 6154 §2).
@@ -51,7 +53,7 @@ bitflags::bitflags! {
 }
 
 /// The names of [`StatusItems`].
-pub const STATUS_NAMES: [(StatusItems, &str); 7] = [
+pub const STATUS_NAMES: [(StatusItems, &str); 8] = [
     (StatusItems::MESSAGES, "MESSAGES"),
     (StatusItems::RECENT, "RECENT"),
     (StatusItems::UIDNEXT, "UIDNEXT"),
@@ -59,6 +61,7 @@ pub const STATUS_NAMES: [(StatusItems, &str); 7] = [
     (StatusItems::UNSEEN, "UNSEEN"),
     (StatusItems::DELETED, "DELETED"),
     (StatusItems::SIZE, "SIZE"),
+    (StatusItems::APPENDLIMIT, "APPENDLIMIT"),
 ];
 
 /// A LIST, plain or extended.

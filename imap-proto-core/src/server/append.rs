@@ -75,7 +75,7 @@ impl Append {
                     core.set_window(core.config.limits.window);
                     core.ask(Folders { account })
                 }
-                // RFC 7889 §4: refused before the client sends it.
+                // RFC 7889: refused before the client sends it.
                 _ => self.refuse(core, Reply::from(Refusal::TooLarge)),
             },
             Stage::Answered(Answer::Folders(Ok(list))) => {

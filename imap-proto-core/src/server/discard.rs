@@ -1,4 +1,4 @@
-//! Octets that come whether they are wanted or not: a refused literal that does not wait (RFC 7888 §3).
+//! Octets that come whether they are wanted or not: a refused literal that does not wait (RFC 7888 §4).
 
 use mailstore_trait::session::CloseReason;
 

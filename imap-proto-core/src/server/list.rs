@@ -13,7 +13,7 @@ use mailstore_trait::session::CloseReason;
 
 use super::names;
 use super::state::{Core, Flow, Step, finish};
-use super::status;
+use super::status::{self, Told};
 use crate::command::{ListArguments, ListReturn, ListSelect, StatusItems};
 use crate::request::{Answer, Folders, View};
 use crate::response::{self, Reply};
@@ -149,11 +149,12 @@ impl List {
                 self.stage = Stage::Await;
                 return core.ask(View { account, folder: folder.id, claim_recent: false });
             }
+            let told = Told { recent: self.recent.unwrap_or(0), append_limit: core.max_message() };
             let out = core.outbox.text();
             self.wish.write(entry, folder, out);
             // RFC 5819 §2: STATUS of each selectable name that was listed for itself.
             if let Some(folder) = status.filter(|_| entry.picked) {
-                status::write(&entry.name, folder, self.wish.status, self.recent.unwrap_or(0), None, out);
+                status::write(&entry.name, folder, self.wish.status, told, out);
             }
             self.recent = None;
             self.at += 1;
@@ -257,7 +258,7 @@ impl Wish {
         }
         out.put_slice(b") \"/\" ");
         response::mailbox(&entry.name, out);
-        // RFC 5258 §4: what below it was picked.
+        // RFC 5258 §3.5: what below it was picked.
         if self.extended && entry.above_picked {
             out.put_slice(b" (\"CHILDINFO\" (");
             let mut separator = "";

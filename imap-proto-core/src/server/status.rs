@@ -9,7 +9,6 @@ use super::state::{Core, Flow, Step, finish};
 use crate::command::{STATUS_NAMES, StatusItems};
 use crate::request::{Answer, Folders, Refusal, View};
 use crate::response::{self, Reply};
-use crate::view;
 
 /// A STATUS that is being answered.
 #[derive(Debug)]
@@ -66,9 +65,13 @@ impl Status {
     }
 
     fn told(&self, core: &mut Core, folder: &Folder, recent: u64) -> Step {
-        let Core { outbox, view, .. } = core;
-        let name = self.path.join("/");
-        write(&name, folder, self.items, recent, view.as_ref(), outbox.text());
+        let append_limit = core.max_message();
+        let recent = match core.view.as_ref().filter(|view| view.folder() == folder.id) {
+            // Of the selected mailbox, what this session claimed.
+            Some(view) => view.recent().len(),
+            None => recent,
+        };
+        write(&self.path.join("/"), folder, self.items, Told { recent, append_limit }, core.out());
         finish(Reply::ok("STATUS completed"))
     }
 }
@@ -81,19 +84,17 @@ pub(super) fn recent(view: &FolderView) -> u64 {
     view.recent_from.map_or(0, |from| u64::from(view.uids.len() - view.uids.before(from)))
 }
 
-/// One STATUS response. Of the selected mailbox, RECENT is what this session claimed.
-pub(super) fn write(
-    name: &str,
-    folder: &Folder,
-    items: StatusItems,
-    recent: u64,
-    selected: Option<&view::View>,
-    out: &mut BytesMut,
-) {
-    let recent = match selected.filter(|view| view.folder() == folder.id) {
-        Some(view) => view.recent().len(),
-        None => recent,
-    };
+/// What STATUS tells that the folder does not know.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told {
+    pub(super) recent: u64,
+    /// RFC 7889: the same for every mailbox.
+    pub(super) append_limit: u64,
+}
+
+/// One STATUS response.
+pub(super) fn write(name: &str, folder: &Folder, items: StatusItems, told: Told, out: &mut BytesMut) {
+    let Told { recent, append_limit } = told;
     out.put_slice(b"* STATUS ");
     response::mailbox(name, out);
     let mut separator: &[u8] = b" (";
@@ -108,7 +109,8 @@ pub(super) fn write(
             StatusItems::UIDVALIDITY => u64::from(folder.uid_validity.value()),
             StatusItems::UNSEEN => u64::from(folder.counts.unseen),
             StatusItems::DELETED => u64::from(folder.counts.deleted),
-            _ => folder.counts.octets,
+            StatusItems::SIZE => folder.counts.octets,
+            _ => append_limit,
         };
         out.put_slice(separator);
         separator = b" ";
