@@ -3,6 +3,14 @@
 //! Tests that need a foreign program are ignored with that need as the reason; `.ci/run` installs the needs and runs
 //! them too. One that finds its need missing fails.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test says no by panicking"
+)]
+
 mod async_imap;
 mod collect;
 mod curl;
