@@ -9,7 +9,7 @@
 //! |---|---|
 //! | people | [`Login`], [`Sasl`] |
 //! | reading | [`Folders`], [`View`], [`Items`], [`ReadBody`], [`Changes`], [`Search`] |
-//! | messages | [`SetFlags`], [`Copy`], [`Move`], [`Expunge`] |
+//! | messages | [`SetFlags`], [`Copy`](struct@Copy), [`Move`], [`Expunge`] |
 //! | appending | [`AppendOpen`], [`AppendChunk`]…, then [`AppendCommit`] or [`AppendAbandon`] |
 //! | folders | [`CreateFolder`], [`RenameFolder`], [`RenameInbox`], [`DeleteFolder`], [`Subscribe`] |
 
@@ -300,7 +300,7 @@ pub struct Copy {
 
 /// Moves messages in one commit (RFC 6851): never more than [`Authenticated::max_ops`] and the session's own limit.
 ///
-/// Refusal: as [`Copy`].
+/// Refusal: as [`Copy`](struct@Copy).
 #[derive(Debug)]
 pub struct Move {
     /// Whose.
@@ -313,7 +313,7 @@ pub struct Move {
     pub to: FolderId,
 }
 
-/// The answer to [`Copy`] and [`Move`]: what became what. The nth of `from` is the nth of `to`.
+/// The answer to [`Copy`](struct@Copy) and [`Move`]: what became what. The nth of `from` is the nth of `to`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transferred {
     /// The UIDVALIDITY of the folder they are in now.

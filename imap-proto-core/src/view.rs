@@ -252,10 +252,10 @@ impl View {
         let mut removed = UidMap::clone(&self.uids);
         removed.remove(&now);
         self.note_removed(&removed.to_set());
+        let known = self.uids.intersection(&now);
         let last = self.uids.last();
         self.note_added(view.uids.iter().filter(|uid| last.is_none_or(|last| *uid > last)));
-        let since = self.at;
-        (self.uids.intersection(&now), since)
+        (known, self.at)
     }
 
     /// Notes the flags of a message after [`View::refresh`].
@@ -362,3 +362,6 @@ impl View {
 fn union(set: &mut UidSet, other: &UidSet) {
     other.ranges().for_each(|range| set.insert_range(range));
 }
+
+#[cfg(test)]
+mod tests;

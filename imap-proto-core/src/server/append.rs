@@ -72,7 +72,7 @@ impl Append {
         match std::mem::replace(&mut self.stage, Stage::Await) {
             Stage::Start => match self.size {
                 Some(size) if size <= core.max_message() => {
-                    core.set_window(core.config.limits.window);
+                    core.inbox.set_window(core.config.limits.window.max(core.max_line()));
                     core.ask(Folders { account })
                 }
                 // RFC 7889: refused before the client sends it.
