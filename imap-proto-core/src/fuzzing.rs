@@ -20,6 +20,11 @@ use crate::frame::{Frame, Framer};
 use crate::request::{Answered, Appended, Authenticated, Expunged, FlagsSet, Found, Refusal, SaslStep, Transferred};
 use crate::{Config, News, Request, Server};
 
+/// Mailbox names in modified UTF-7, both ways.
+pub fn imap_mailbox_name(data: &[u8]) {
+    crate::utf7::fuzz(data);
+}
+
 /// Frames and parses whatever comes; the framing must not depend on how it came.
 pub fn imap_command(data: &[u8]) {
     let (whole, stepwise) = (frame(data, data.len().max(1)), frame(data, 1));
@@ -312,6 +317,11 @@ mod tests {
     #[test]
     fn imap_command_seeds_replay() {
         replay("imap_command", super::imap_command);
+    }
+
+    #[test]
+    fn imap_mailbox_name_seeds_replay() {
+        replay("imap_mailbox_name", imap_mailbox_name);
     }
 
     #[test]

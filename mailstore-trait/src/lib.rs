@@ -53,3 +53,7 @@ pub mod queue;
 pub mod store;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
