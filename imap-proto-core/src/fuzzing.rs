@@ -321,7 +321,7 @@ mod tests {
 
     #[test]
     fn imap_mailbox_name_seeds_replay() {
-        replay("imap_mailbox_name", imap_mailbox_name);
+        replay("imap_mailbox_name", super::imap_mailbox_name);
     }
 
     #[test]
