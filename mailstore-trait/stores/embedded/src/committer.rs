@@ -50,7 +50,10 @@ impl Committer {
         let max_waiting = env.config.max_waiting;
         let thread = std::thread::Builder::new().name("mailstore-commit".into()).spawn({
             let shared = Arc::clone(&shared);
-            move || Writer { connection, env }.serve(&shared)
+            move || {
+                let end = End(shared);
+                Writer { connection, env }.serve(&end.0);
+            }
         })?;
         Ok(Committer { shared, thread: Mutex::new(Some(thread)), max_waiting })
     }
@@ -149,6 +152,22 @@ impl Shared {
         }
         let many = state.waiting.len().min(max.max(1));
         state.waiting.drain(..many).collect()
+    }
+}
+
+/// However the thread ends, nobody waits for it for ever.
+struct End(Arc<Shared>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let waiting = {
+            let mut state = self.0.lock();
+            state.closed = true;
+            std::mem::take(&mut state.waiting)
+        };
+        for work in waiting {
+            work.answer(Err(Fault::unavailable("the store was closed")));
+        }
     }
 }
 

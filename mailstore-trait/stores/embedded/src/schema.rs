@@ -15,6 +15,9 @@ pub const FORMAT: i32 = 1;
 /// "MbxS": marks the file as ours.
 const APPLICATION: i32 = 0x4d62_7853;
 
+/// Octets of the write-ahead log that stay on the disk for the next writes.
+const LOG_KEPT: i64 = 64 * 1024 * 1024;
+
 /// Statements kept prepared on each connection.
 const STATEMENTS: usize = 128;
 
@@ -211,8 +214,11 @@ pub(crate) fn open_writer(path: &Path, config: &Config) -> Result<Connection, Op
     )?;
     settings(&connection, config, config.cache)?;
     // Any number of processes may meet here at once; the lock lets one of them make the tables.
-    let (application, version) = marks(&connection)?;
-    if (application, version) == (0, 0) {
+    if marks(&connection)? == (0, 0) {
+        // Before anything is changed: it may be somebody else's.
+        if has_tables(&connection)? {
+            return Err(OpenError::Foreign);
+        }
         connection.pragma_update(None, "journal_mode", "WAL")?;
         create(&mut connection)?;
     }
@@ -220,6 +226,8 @@ pub(crate) fn open_writer(path: &Path, config: &Config) -> Result<Connection, Op
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "wal_autocheckpoint", config.checkpoint_pages)?;
     connection.pragma_update(None, "foreign_keys", false)?;
+    // What a burst left of the log is given back.
+    connection.pragma_update_and_check(None, "journal_size_limit", LOG_KEPT, |_| Ok(()))?;
     if let Some(octets) = config.max_database {
         let page: u64 = connection.pragma_query_value(None, "page_size", |row| row.get::<_, u32>(0))?.into();
         let pages = i64::try_from(octets / page.max(1)).unwrap_or(i64::MAX).min(0xffff_fffe);
@@ -284,14 +292,16 @@ fn recognise(connection: &Connection) -> Result<(), OpenError> {
     }
 }
 
+fn has_tables(connection: &Connection) -> Result<bool, OpenError> {
+    // Another process may be making ours at this moment: with its mark, then.
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    Ok(tables > 0 && marks(connection)? == (0, 0))
+}
+
 fn create(connection: &mut Connection) -> Result<(), OpenError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let tables: i64 = transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if marks(&transaction)? != (0, 0) {
         return Ok(());
-    }
-    if tables > 0 {
-        return Err(OpenError::Foreign);
     }
     let (mut id, mut secret) = ([0; 8], [0; 32]);
     for random in [&mut id[..], &mut secret[..]] {

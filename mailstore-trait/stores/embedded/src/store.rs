@@ -76,7 +76,7 @@ impl Store {
     pub fn open(folder: impl AsRef<Path>, config: Config) -> Result<Store, OpenError> {
         let folder = folder.as_ref();
         if !config.read_only {
-            std::fs::create_dir_all(folder).map_err(OpenError::Folder)?;
+            make_folder(folder).map_err(OpenError::Folder)?;
         }
         let database = folder.join(DATABASE);
         let connection = match config.read_only {
@@ -239,6 +239,23 @@ impl Store {
         committer.submit(Box::new(CommitWork::new(batch, reply)));
         answer.await.unwrap_or_else(|_| Err(Fault::unavailable("the store was closed")))
     }
+}
+
+/// Makes the store's folder when it is not there: for its owner only, and durably.
+fn make_folder(folder: &Path) -> std::io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)?;
+    #[cfg(unix)]
+    if let Some(parent) = folder.canonicalize()?.parent() {
+        std::fs::File::open(parent)?.sync_all()?;
+    }
+    Ok(())
 }
 
 impl fmt::Debug for Store {

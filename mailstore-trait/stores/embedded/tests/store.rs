@@ -273,7 +273,8 @@ async fn folders_are_made_renamed_and_deleted() {
     assert!(reborn.uid_validity > trash.uid_validity && reborn.counts.exists == 0);
     let gap = mail.store.changes(account(ME), ChangesOptions::since(since).in_folder(a.id)).await;
     assert!(matches!(gap, Err(ReadError::Gap { floor }) if floor == reborn.floor));
-    assert_eq!(deliver(&mail.store, a.id, b"y\r\n").await.uid, uid(1));
+    // UIDs go on: a client that took no note of the UIDVALIDITY takes no new message for an old one.
+    assert_eq!(deliver(&mail.store, a.id, b"y\r\n").await.uid, uid(2));
     let moved =
         folder(one(&mail.store, Op::RenameFolder { folder: b.id, parent: Some(trash.id), name: "c".into() }).await);
     assert_eq!((moved.parent, moved.uid_validity), (Some(trash.id), b.uid_validity));
@@ -486,4 +487,23 @@ async fn pages_end_at_their_bounds_and_go_on_from_there() {
     options.max_octets = 1;
     let page = mail.store.items(account(ME), mail.inbox, &uids([3, 4]), options).await.unwrap();
     assert_eq!((page.rows().len(), page.next), (1, Some(uid(4))));
+}
+
+/// Words that are gone make room for new ones, but never one that the same batch is just about to put on a message.
+#[tokio::test]
+async fn keywords_are_bounded_and_come_free_again() {
+    let mail = mail_with(|config| config.max_keywords = 3).await;
+    deliver(&mail.store, mail.inbox, b"x\r\n").await;
+    let words = |words: &[&str]| -> FlagSet { words.iter().map(|word| Keyword::new(word).unwrap()).collect() };
+    let replace = |words| flags(mail.inbox, uids([1]), FlagChange::Replace(words));
+    one(&mail.store, replace(words(&["a", "b", "c"]))).await;
+    let more = Batch::new(batch_id(), account(ME), vec![flags(mail.inbox, uids([1]), FlagChange::Add(words(&["d"])))]);
+    let refused = mail.store.commit(more).await;
+    assert!(matches!(refused, Err(CommitError::Operation { error: OpError::Limit, .. })));
+    one(&mail.store, replace(FlagSet::new())).await;
+    let OpOutcome::FlagsSet { page, .. } = one(&mail.store, replace(words(&["d", "e", "f"]))).await else { panic!() };
+    assert_eq!(page.flag_set(&page.rows()[0]), words(&["d", "e", "f"]));
+    let view = mail.store.view(account(ME), mail.inbox, ViewOptions::default()).await.unwrap();
+    assert_eq!(view.keywords.iter().map(Keyword::as_str).collect::<Vec<_>>(), ["d", "e", "f"]);
+    assert_sound(&mail.store).await;
 }

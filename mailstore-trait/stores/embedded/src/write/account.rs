@@ -37,6 +37,8 @@ pub(crate) struct AccountTx {
     folders: BTreeMap<FolderId, Held>,
     /// How often more (or less) a keyword is used in a folder.
     uses: BTreeMap<(FolderId, u16), i64>,
+    /// Keywords this batch asked for, some of which no message has yet.
+    wanted: BTreeSet<u16>,
 }
 
 #[derive(Clone)]
@@ -66,7 +68,14 @@ impl AccountTx {
                 })
             })
             .optional()?;
-        Ok(row.map(|row| AccountTx { id, row, found: row, folders: BTreeMap::new(), uses: BTreeMap::new() }))
+        Ok(row.map(|row| AccountTx {
+            id,
+            row,
+            found: row,
+            folders: BTreeMap::new(),
+            uses: BTreeMap::new(),
+            wanted: BTreeSet::new(),
+        }))
     }
 
     /// The folder, for changing it.
@@ -195,6 +204,7 @@ impl AccountTx {
                 None => self.new_keyword(tx, word)?,
             };
             ids.insert(id);
+            self.wanted.insert(id);
         }
         Ok(ids.into_iter().collect())
     }
@@ -228,25 +238,23 @@ impl AccountTx {
         u16::try_from(id).map_err(|_| OpError::Limit.into())
     }
 
-    /// Forgets the words that no message has any more, and finds a number they leave.
+    /// Forgets a word that no message has any more, and answers the number it leaves.
     fn free_keyword(&mut self, tx: &Tx<'_>) -> Result<u32> {
         self.flush_uses(tx)?;
         let account = sql(self.id.value());
-        tx.prepare(
-            "DELETE FROM keyword WHERE account = ?1
+        let mut unused = tx.prepare(
+            "SELECT id FROM keyword WHERE account = ?1
              AND id NOT IN (SELECT keyword FROM keyword_use WHERE account = ?1)",
-        )?
-        .execute([account])?;
-        let mut used = tx.prepare("SELECT id FROM keyword WHERE account = ?1 ORDER BY id")?;
-        let mut free = 1;
-        let mut rows = used.query([account])?;
+        )?;
+        let mut rows = unused.query([account])?;
         while let Some(row) = rows.next()? {
-            if row.get::<_, u32>(0)? != free {
-                break;
+            let id: u16 = row.get(0)?;
+            if !self.wanted.contains(&id) {
+                tx.prepare("DELETE FROM keyword WHERE account = ?1 AND id = ?2")?.execute(params![account, id])?;
+                return Ok(id.into());
             }
-            free += 1;
         }
-        if free > u32::from(tx.env.config.max_keywords) { Err(OpError::Limit.into()) } else { Ok(free) }
+        Err(OpError::Limit.into())
     }
 
     /// Adds a folder.

@@ -86,6 +86,8 @@ pub(crate) fn create(
     // A new generation, of which nothing before is known.
     *folder = FolderRow {
         uid_validity,
+        uid_next: folder.uid_next,
+        recent: folder.uid_next,
         highest: change,
         floor: change,
         created: change,
