@@ -175,7 +175,8 @@ pub struct FolderView {
     pub at: ModSeq,
     /// The first message without `\Seen`.
     pub first_unseen: Option<Uid>,
-    /// Messages from this UID on were claimed as recent by this opening (RFC 3501 §2.3.2).
+    /// Messages from this UID on were claimed as recent by nobody before this opening (RFC 3501 §2.3.2), whether it
+    /// claims them or not.
     pub recent_from: Option<Uid>,
     /// Keywords in use here.
     pub keywords: Arc<[Keyword]>,

@@ -73,7 +73,8 @@ impl AccountState {
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct ViewOptions {
-    /// Claim the messages nobody claimed before as recent (RFC 3501 §2.3.2): SELECT does, EXAMINE does not.
+    /// Claim the messages nobody claimed before as recent (RFC 3501 §2.3.2): SELECT does, EXAMINE
+    /// and STATUS only learn of them.
     pub claim_recent: bool,
 }
 

@@ -153,8 +153,14 @@ impl<'a> Cursor<'a> {
         if run.is_empty() { self.fail(expected) } else { Ok(run) }
     }
 
+    /// A tag, and nothing of it left over: the front of `a+1` is no tag, but might be another command's.
     pub(crate) fn tag(&mut self) -> Result<&'a [u8]> {
-        self.run(TAG, Expected::Tag)
+        let from = *self;
+        let tag = self.run(TAG, Expected::Tag)?;
+        match self.peek() {
+            None | Some(b' ' | b'\r' | b'\n') => Ok(tag),
+            Some(_) => from.fail(Expected::Tag),
+        }
     }
 
     pub(crate) fn atom(&mut self) -> Result<&'a [u8]> {

@@ -60,6 +60,8 @@ struct Entry {
     picked: bool,
     /// Whether they pick something below it.
     above_picked: bool,
+    /// Whether they pick something below it that no pattern matches.
+    above_untold: bool,
 }
 
 impl List {
@@ -189,15 +191,19 @@ fn entries(list: &FolderList, wish: &Wish) -> Vec<Entry> {
     if wish.select.contains(ListSelect::RECURSIVEMATCH) {
         let picked: Vec<String> =
             entries.values().filter(|entry| entry.picked).map(|entry| entry.name.clone()).collect();
-        for name in picked.iter().flat_map(|name| above(name)) {
-            if let Some(entry) = entries.get_mut(name) {
-                entry.above_picked = true;
+        for picked in &picked {
+            let untold = !wish.matches(picked);
+            for name in above(picked) {
+                if let Some(entry) = entries.get_mut(name) {
+                    entry.above_picked = true;
+                    entry.above_untold |= untold;
+                }
             }
         }
     }
-    let told = |entry: &Entry| {
-        (entry.picked || entry.above_picked) && wish.patterns.iter().any(|pattern| names::matches(pattern, &entry.name))
-    };
+    // RFC 3501 §6.3.9, RFC 5258 §3.5: a level that is not picked itself is told only for the sake of names below it
+    // that the patterns leave out; where those are told, it is not.
+    let told = |entry: &Entry| (entry.picked || entry.above_untold) && wish.matches(&entry.name);
     let mut entries: Vec<Entry> = entries.into_values().filter(told).collect();
     // Clients that show names as they come show the inbox first.
     entries.sort_by_key(|entry| entry.name != "INBOX");
@@ -206,7 +212,15 @@ fn entries(list: &FolderList, wish: &Wish) -> Vec<Entry> {
 
 impl Entry {
     fn bare(name: String, subscribed: bool) -> Entry {
-        Entry { name, at: None, has_children: false, subscribed, picked: false, above_picked: false }
+        Entry {
+            name,
+            at: None,
+            has_children: false,
+            subscribed,
+            picked: false,
+            above_picked: false,
+            above_untold: false,
+        }
     }
 }
 
@@ -222,6 +236,10 @@ fn above(name: &str) -> impl Iterator<Item = &str> {
 }
 
 impl Wish {
+    fn matches(&self, name: &str) -> bool {
+        self.patterns.iter().any(|pattern| names::matches(pattern, name))
+    }
+
     /// One LIST or LSUB response.
     fn write(&self, entry: &Entry, folder: Option<&Folder>, out: &mut BytesMut) {
         out.put_slice(if self.lsub { b"* LSUB (" } else { b"* LIST (" });

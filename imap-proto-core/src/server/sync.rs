@@ -113,10 +113,12 @@ impl Sync {
                     let options = ItemsOptions::new(Projection::empty());
                     return Syncing::Step(core.ask(Items { account, folder, uids, options }));
                 }
-                // RFC 3501 §2.3.2: recent to the first session that is told of them.
-                Stage::Claim if view.has_added() && !view.is_read_only() => {
+                // RFC 3501 §2.3.2: recent to the first session that is told of them. §6.3.2: one that opened the mailbox
+                // with EXAMINE is told too, and leaves them recent.
+                Stage::Claim if view.has_added() => {
+                    let claim_recent = !view.is_read_only();
                     self.stage = Stage::AwaitClaim;
-                    return Syncing::Step(core.ask(View { account, folder, claim_recent: true }));
+                    return Syncing::Step(core.ask(View { account, folder, claim_recent }));
                 }
                 Stage::Claim => self.stage = Stage::Tell,
                 Stage::Tell => {

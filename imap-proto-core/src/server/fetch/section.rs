@@ -118,7 +118,7 @@ impl Fetch {
             (Source::None, _) => out.put_slice(b" NIL"),
             (Source::Octets(octets), _) => {
                 write_length(octets.len() as u64, out);
-                core.outbox.body(octets);
+                core.outbox.body(without_nul(octets));
             }
             (Source::Range(range), None) => write_length(range.end - range.start, out),
             (Source::Range(_), Some(Err(refusal))) => {
@@ -148,7 +148,7 @@ impl Fetch {
             octets.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
             *offset += octets.len() as u64;
             *left -= octets.len() as u64;
-            core.outbox.body(octets);
+            core.outbox.body(without_nul(octets));
         }
         if *left == 0 {
             self.reading = Reading::Nothing;
@@ -234,6 +234,15 @@ fn cut(range: Range<u64>, partial: Option<(u64, u64)>) -> Range<u64> {
     start..start.saturating_add(count).min(range.end)
 }
 
+/// RFC 3501 §4.3.1, §9 `CHAR8`: no NUL stands in a literal. One that a message holds is sent as 0x80, which means nothing
+/// in any charset of mail, so that sizes and partials stay true.
+fn without_nul(octets: Bytes) -> Bytes {
+    if memchr::memchr(0, &octets).is_none() {
+        return octets;
+    }
+    octets.iter().map(|&octet| if octet == 0 { 0x80 } else { octet }).collect()
+}
+
 fn slice(octets: &Bytes, range: &Range<u64>) -> Option<Bytes> {
     let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
     (start <= end && end <= octets.len()).then(|| octets.slice(start..end))
@@ -298,7 +307,8 @@ fn write_name(section: &BodySection<'_>, out: &mut BytesMut) {
     for field in fields {
         out.put_slice(separator);
         separator = b" ";
-        if crate::command::is_astring(field) {
+        // A `]` may stand in an astring; clients that look for the section's end are spared it.
+        if crate::command::is_astring(field) && !field.contains(&b']') {
             out.put_slice(field);
         } else {
             response::string(field, out);
@@ -328,6 +338,13 @@ mod tests {
         assert_eq!(cut(10..20, Some((8, 5))), 18..20);
         assert_eq!(cut(10..20, Some((10, 5))), 20..20);
         assert_eq!(cut(10..20, Some((u64::MAX, u64::MAX))), 20..20);
+    }
+
+    #[test]
+    fn nuls_are_not_sent() {
+        assert_eq!(without_nul(Bytes::from_static(b"a\0b\0")), &b"a\x80b\x80"[..]);
+        let plain = Bytes::from_static(b"plain");
+        assert_eq!(without_nul(plain.clone()).as_ptr(), plain.as_ptr(), "not copied");
     }
 
     #[test]

@@ -162,8 +162,9 @@ pub fn recent_messages_are_claimed_once(rig: &dyn Rig) -> Verdict {
     let store = fixture.here();
     assert_eq!(store.open(fixture.inbox, true).recent_from, None, "nothing is there to be claimed");
     store.fill(2);
-    assert_eq!(store.open(fixture.inbox, false).recent_from, None, "EXAMINE claims nothing");
-    assert_eq!(store.open(fixture.inbox, true).recent_from, Some(uid(1)));
+    assert_eq!(store.open(fixture.inbox, false).recent_from, Some(uid(1)), "EXAMINE tells of them");
+    assert_eq!(store.open(fixture.inbox, true).recent_from, Some(uid(1)), "and claims nothing");
+    assert_eq!(store.open(fixture.inbox, false).recent_from, None, "they are no more to be claimed");
     assert_eq!(store.open(fixture.inbox, true).recent_from, None, "they are claimed");
     store.add(fixture.inbox, "new");
     let before = store.state().at;

@@ -231,9 +231,8 @@ impl Shelf {
     }
 
     pub(super) fn view(&mut self, at: ModSeq, claim_recent: bool) -> FolderView {
-        let mut recent_from = None;
+        let recent_from = self.items.range(self.unclaimed..).next().map(|(uid, _)| *uid);
         if claim_recent {
-            recent_from = self.items.range(self.unclaimed..).next().map(|(uid, _)| *uid);
             self.unclaimed = self.folder.uid_next;
         }
         let unseen = |item: &Item| !item.flags.system.contains(SystemFlags::SEEN);

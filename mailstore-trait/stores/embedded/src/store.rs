@@ -15,7 +15,7 @@ use mailstore_trait::error::{CommitError, ReadError, UploadError};
 use mailstore_trait::folder::{FolderList, FolderView, Role};
 use mailstore_trait::future::BoxFuture;
 use mailstore_trait::hints::ChangeHints;
-use mailstore_trait::id::{AccountId, EmailId, FolderId, QueueId, SeqNum};
+use mailstore_trait::id::{AccountId, EmailId, FolderId, QueueId};
 use mailstore_trait::item::{ItemPage, ItemsOptions};
 use mailstore_trait::leases::Leases;
 use mailstore_trait::queue::{Leased, QueueEntry, QueueStore};
@@ -221,8 +221,7 @@ impl Store {
         if let Some(upto) = claimable.filter(|_| options.claim_recent) {
             let claim = self.write(move |tx| read::view::claim(tx, account, folder, upto)).await;
             view.recent_from = match claim {
-                // The first that is still there.
-                Ok(from) => from.and_then(|from| view.uids.uid(SeqNum::new(view.uids.before(from) + 1)?)),
+                Ok(from) => from.and_then(|from| read::view::first_from(&view.uids, from)),
                 // Who may read may open: \Recent is a courtesy.
                 Err(Fault::ReadOnly | Fault::Full | Fault::Busy) => None,
                 Err(other) => return Err(other),

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use mailstore_trait::flags::Keyword;
 use mailstore_trait::folder::{FolderList, FolderView};
-use mailstore_trait::id::{AccountId, FolderId, Uid};
+use mailstore_trait::id::{AccountId, FolderId, SeqNum, Uid};
 use mailstore_trait::store::AccountState;
+use mailstore_trait::uid_set::UidMap;
 use rusqlite::OptionalExtension;
 
 use super::Snapshot;
@@ -64,15 +65,21 @@ pub(crate) fn view(snapshot: &Snapshot<'_>, account: AccountId, id: FolderId) ->
         .collect::<rusqlite::Result<_>>()?;
     keywords.sort_unstable();
     let claimable = (folder.recent < folder.uid_next).then_some(folder.uid_next);
+    let recent_from = claimable.and_then(|_| first_from(&uids, Uid::new(folder.recent)?));
     let view = FolderView {
         folder: folder.shown()?,
         uids,
         at: head.at,
         first_unseen,
-        recent_from: None,
+        recent_from,
         keywords: Arc::from(keywords),
     };
     Ok((view, claimable))
+}
+
+/// The first message from this UID on that is still there.
+pub(crate) fn first_from(uids: &UidMap, from: Uid) -> Option<Uid> {
+    uids.uid(SeqNum::new(uids.before(from) + 1)?)
 }
 
 /// Claims the messages below `upto` that nobody claimed before: the first of them.

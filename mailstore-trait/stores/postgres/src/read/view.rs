@@ -118,8 +118,11 @@ pub(crate) async fn view(env: &Env, id: AccountId, folder: FolderId, options: Vi
     let entry = Entry { shelf: row.shelf, members: row.members, uid_next, uids: Arc::clone(&uids) };
     env.uids.keep(id, folder, entry);
     let mut recent_from = None;
-    if options.claim_recent && row.recent < u64::from(uid_next) {
-        let from = upkeep::claim(env, id, folder, row.shelf, uid_next).await?;
+    if row.recent < u64::from(uid_next) {
+        let from = match options.claim_recent {
+            true => upkeep::claim(env, id, folder, row.shelf, uid_next).await?,
+            false => Some(row.recent),
+        };
         let from = from.and_then(|from| Uid::new(u32::try_from(from).ok()?));
         recent_from = from.and_then(|from| first_from(&uids, from));
     }
