@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`clock`] | processor time of a thread and of the process |
 //! | [`race`] | contestants sampled in turn, and the table they end in |
+//! | [`placed`] | buffers that lie apart |
 //! | [`corpus`] | commands and messages, the same in every run |
 //! | [`smtp`], [`imap`], [`mime`], [`pop3`] | one unit of work of each protocol, ours |
 //!
@@ -21,6 +22,7 @@ pub mod clock;
 pub mod corpus;
 pub mod imap;
 pub mod mime;
+pub mod placed;
 pub mod pop3;
 pub mod race;
 pub mod smtp;
