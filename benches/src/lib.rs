@@ -6,7 +6,7 @@
 //! | [`race`] | contestants sampled in turn, and the table they end in |
 //! | [`placed`] | buffers that lie apart |
 //! | [`corpus`] | commands and messages, the same in every run |
-//! | [`smtp`], [`imap`], [`mime`], [`pop3`] | one unit of work of each protocol, ours |
+//! | [`smtp`], [`imap`], [`mime`], [`pop3`], [`store`] | one unit of work of each, ours |
 //!
 //! The benches in `benches/` time this work beside a physical limit; `compare/` times it beside other crates; `tests/`
 //! count what it allocates. All three run the very same functions.
@@ -26,3 +26,4 @@ pub mod placed;
 pub mod pop3;
 pub mod race;
 pub mod smtp;
+pub mod store;

@@ -97,6 +97,11 @@ impl Open {
         }
     }
 
+    /// Waits as a driver does: with the buffer for the next read ready.
+    pub fn wait(&mut self) {
+        let _ = self.server.input_buf();
+    }
+
     /// Where the next octets will be read to.
     pub fn input_address(&mut self) -> usize {
         self.server.input_buf().chunk_mut().as_mut_ptr().addr()
