@@ -1,8 +1,14 @@
 //! SMTP: commands, sessions, bodies. `cargo bench -p benches --bench smtp -- [--quick] [FILTER]`
 
+use std::hint::black_box;
+
 use benches::corpus::{self, Dots};
+use benches::placed::Placed;
 use benches::race::{self, Options, Race};
 use benches::smtp::{Mta, Script, parse_all};
+
+/// What one read from a socket brings at most.
+const WINDOW: usize = 64 << 10;
 
 fn main() {
     let options = Options::from_args();
@@ -26,10 +32,13 @@ fn main() {
     let mut open = mta.open();
     Race::new("smtp NOOP in a session", 1, 6).with("ours", || open.feed(corpus::SMTP_NOOP)).run(&options);
     for (name, body) in bodies() {
-        let (mut open, mut window) = (mta.in_body(), vec![0; 64 << 10]);
+        let mut open = mta.in_body();
+        let body = Placed::copied(&body, open.input_address());
+        let body = body.as_slice();
+        let mut window = Placed::beside(body.as_ptr().addr(), WINDOW);
         Race::new(format!("smtp data {name}"), 1, body.len())
-            .with("ours, session and all", || open.feed(&body))
-            .with("limit: memcpy into a window", || copy(&body, &mut window))
+            .with("ours, session and all", || open.feed(body))
+            .with("limit: memcpy into a window", || copy(body, &mut window))
             .run(&options);
     }
 }
@@ -46,15 +55,14 @@ fn bodies() -> [(&'static str, Vec<u8>); 6] {
 }
 
 fn ends(lines: &[&[u8]]) -> usize {
-    lines.iter().filter_map(|line| memchr::memchr(b'\n', std::hint::black_box(line))).sum()
+    lines.iter().filter_map(|line| memchr::memchr(b'\n', black_box(line))).sum()
 }
 
-fn copy(from: &[u8], window: &mut [u8]) -> u8 {
-    let mut last = 0;
-    for piece in from.chunks(window.len()) {
-        let (to, _) = window.split_at_mut(piece.len());
-        to.copy_from_slice(std::hint::black_box(piece));
-        last ^= std::hint::black_box(&*to).first().copied().unwrap_or_default();
+fn copy(from: &[u8], window: &mut Placed) -> usize {
+    let mut copied = 0;
+    for piece in from.chunks(WINDOW) {
+        window.emptied().extend_from_slice(black_box(piece));
+        copied += black_box(window.as_slice()).len();
     }
-    last
+    copied
 }

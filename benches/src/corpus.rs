@@ -146,9 +146,15 @@ fn header(content_type: &str) -> Vec<u8> {
 /// A message of 2 KiB: one text.
 #[must_use]
 pub fn small_message() -> Vec<u8> {
+    text_message(2048)
+}
+
+/// A message of one text, at least `len` octets.
+#[must_use]
+pub fn text_message(len: usize) -> Vec<u8> {
     let mut message = header("text/plain; charset=utf-8");
     message.extend_from_slice(b"\r\n");
-    let body = text(2048 - message.len(), Dots::None);
+    let body = text(len.saturating_sub(message.len()), Dots::None);
     message.extend_from_slice(&body);
     message
 }

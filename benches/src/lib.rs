@@ -4,8 +4,9 @@
 //! |---|---|
 //! | [`clock`] | processor time of a thread and of the process |
 //! | [`race`] | contestants sampled in turn, and the table they end in |
+//! | [`placed`] | buffers that lie apart |
 //! | [`corpus`] | commands and messages, the same in every run |
-//! | [`smtp`], [`imap`], [`mime`], [`pop3`] | one unit of work of each protocol, ours |
+//! | [`smtp`], [`imap`], [`mime`], [`pop3`], [`store`] | one unit of work of each, ours |
 //!
 //! The benches in `benches/` time this work beside a physical limit; `compare/` times it beside other crates; `tests/`
 //! count what it allocates. All three run the very same functions.
@@ -21,6 +22,8 @@ pub mod clock;
 pub mod corpus;
 pub mod imap;
 pub mod mime;
+pub mod placed;
 pub mod pop3;
 pub mod race;
 pub mod smtp;
+pub mod store;

@@ -55,6 +55,7 @@ pub struct Race<'a> {
     name: String,
     items: f64,
     octets: f64,
+    clock: fn() -> Duration,
     contestants: Vec<(String, Box<dyn FnMut() + 'a>)>,
 }
 
@@ -67,7 +68,14 @@ impl std::fmt::Debug for Race<'_> {
 impl<'a> Race<'a> {
     /// A race about `items` pieces of work over `octets` octets in each call.
     pub fn new(name: impl Into<String>, items: usize, octets: usize) -> Race<'a> {
-        Race { name: name.into(), items: count(items), octets: count(octets), contestants: Vec::new() }
+        let (items, octets) = (count(items), count(octets));
+        Race { name: name.into(), items, octets, clock: clock::thread, contestants: Vec::new() }
+    }
+
+    /// Counts the processor time of all threads: for work that others are asked to do.
+    #[must_use]
+    pub fn of_all_threads(self) -> Race<'a> {
+        Race { clock: clock::process, ..self }
     }
 
     /// Adds a contestant; the first one is the one the others are compared with.
@@ -86,8 +94,9 @@ impl<'a> Race<'a> {
             return;
         }
         let (rounds, sample) = if options.quick { (3, SAMPLE / 10) } else { (ROUNDS, SAMPLE) };
+        let clock = self.clock;
         let mut lanes: Vec<Lane<'_>> =
-            self.contestants.iter_mut().map(|(_, work)| Lane::new(work.as_mut(), sample)).collect();
+            self.contestants.iter_mut().map(|(_, work)| Lane::new(work.as_mut(), clock, sample)).collect();
         for _ in 0..rounds {
             lanes.iter_mut().for_each(Lane::sample);
         }
@@ -117,14 +126,15 @@ pub fn head(options: &Options) {
 
 struct Lane<'a> {
     work: &'a mut (dyn FnMut() + 'a),
+    clock: fn() -> Duration,
     calls: u32,
     /// Seconds a call, by round.
     times: Vec<f64>,
 }
 
 impl<'a> Lane<'a> {
-    fn new(work: &'a mut (dyn FnMut() + 'a), sample: Duration) -> Lane<'a> {
-        let mut lane = Lane { work, calls: 1, times: Vec::new() };
+    fn new(work: &'a mut (dyn FnMut() + 'a), clock: fn() -> Duration, sample: Duration) -> Lane<'a> {
+        let mut lane = Lane { work, clock, calls: 1, times: Vec::new() };
         loop {
             let time = lane.time();
             if time >= sample {
@@ -138,11 +148,11 @@ impl<'a> Lane<'a> {
     }
 
     fn time(&mut self) -> Duration {
-        let begun = clock::thread();
+        let begun = (self.clock)();
         for _ in 0..self.calls {
             (self.work)();
         }
-        clock::thread() - begun
+        (self.clock)() - begun
     }
 
     fn sample(&mut self) {

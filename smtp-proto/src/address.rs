@@ -263,6 +263,11 @@ impl<'a> Cursor<'a> {
         self.at >= self.text.len()
     }
 
+    /// Passes over so many octets, which the caller has seen.
+    pub(crate) fn advance(&mut self, octets: usize) {
+        self.at += octets;
+    }
+
     /// Takes this octet, or fails where it is not.
     pub(crate) fn expect(&mut self, octet: u8) -> Result<(), SyntaxError> {
         if self.take(octet) { Ok(()) } else { Err(self.unexpected()) }
@@ -420,9 +425,7 @@ impl<'a> Cursor<'a> {
     pub(crate) fn domain(&mut self, grammar: Grammar) -> Result<(), SyntaxError> {
         let start = self.at;
         loop {
-            let label = self.take_while(|octet| {
-                octet.is_ascii_alphanumeric() || octet == b'-' || (grammar.utf8 && !octet.is_ascii())
-            });
+            let label = self.take_while(|octet| is_let_dig_hyp(octet) || (grammar.utf8 && !octet.is_ascii()));
             if label.is_empty() || label.starts_with('-') || label.ends_with('-') {
                 return Err(self.unexpected());
             }
@@ -461,32 +464,75 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// RFC 5322 §3.2.3: octets of an atom, one bit each.
-const ATEXT: [u64; 2] = {
-    let mut bits = [0; 2];
-    let mut octet = 0_u8;
-    while octet < 128 {
-        if is_atext_slow(octet) {
-            let [low, high] = &mut bits;
-            *(if octet < 64 { low } else { high }) |= 1 << (octet & 63);
-        }
-        octet += 1;
-    }
-    bits
-};
-
-/// Whether this may stand in an atom.
+/// RFC 5322 §3.2.3: octets of an atom.
 #[inline]
 pub(crate) fn is_atext(octet: u8) -> bool {
-    let [low, high] = ATEXT;
-    octet.is_ascii() && ((if octet < 64 { low } else { high }) >> (octet & 63)) & 1 == 1
+    is(octet, ATEXT)
 }
 
-const fn is_atext_slow(octet: u8) -> bool {
-    matches!(octet,
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'/'
-        | b'=' | b'?' | b'^' | b'_' | b'`' | b'{' | b'|' | b'}' | b'~')
+/// RFC 5321 §4.1.2, esmtp-value, with the octets above 127 of RFC 6531 §3.3.
+#[inline]
+pub(crate) fn is_esmtp_value(octet: u8) -> bool {
+    is(octet, ESMTP_VALUE)
 }
+
+/// A letter, a digit or a hyphen (RFC 5321 §4.1.2, Let-dig and Ldh-str).
+#[inline]
+pub(crate) fn is_let_dig_hyp(octet: u8) -> bool {
+    is(octet, LET_DIG_HYP)
+}
+
+const ATEXT: u8 = 1;
+const LET_DIG_HYP: u8 = 2;
+const ESMTP_VALUE: u8 = 4;
+
+#[inline]
+fn is(octet: u8, kind: u8) -> bool {
+    KINDS.get(usize::from(octet)).is_some_and(|kinds| kinds & kind != 0)
+}
+
+/// What each octet is: one look instead of a row of comparisons.
+static KINDS: [u8; 256] = {
+    let mut kinds = [0; 256];
+    let mut rest = kinds.as_mut_slice();
+    let mut octet = 0_u8;
+    while let [kind, tail @ ..] = rest {
+        let let_dig = octet.is_ascii_alphanumeric();
+        let special = matches!(
+            octet,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'/'
+                | b'='
+                | b'?'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'{'
+                | b'|'
+                | b'}'
+                | b'~'
+        );
+        if let_dig || special {
+            *kind |= ATEXT;
+        }
+        if let_dig || octet == b'-' {
+            *kind |= LET_DIG_HYP;
+        }
+        if matches!(octet, b'!'..=b'<' | b'>'..=b'~' | 128..) {
+            *kind |= ESMTP_VALUE;
+        }
+        octet = octet.wrapping_add(1);
+        rest = tail;
+    }
+    kinds
+};
 
 #[cfg(test)]
 mod tests {

@@ -136,24 +136,29 @@ impl<'a> Command<'a> {
     /// # Errors
     /// See [`CommandError`]; [`crate::reply::command_error`] has the reply for each.
     pub fn parse(line: &'a [u8], extensions: Extensions, grammar: Grammar) -> Result<Command<'a>, CommandError> {
-        let mut line = line;
-        // RFC 5321 §4.1.1: white space before the line end is tolerated.
-        while let [rest @ .., b' ' | b'\t'] = line {
-            line = rest;
-        }
-        // One pass without branches: the compiler makes vector code of it.
-        let control = |octet: u8| (octet < b' ') & (octet != b'\t') | (octet == 0x7f);
-        if line.iter().fold(false, |found, octet| found | control(*octet)) {
+        let line = std::str::from_utf8(line).map_err(|_| CommandError::Octets)?;
+        if has_controls(line) {
             return Err(CommandError::Octets);
         }
-        let line = std::str::from_utf8(line).map_err(|_| CommandError::Octets)?;
+        // RFC 5321 §4.1.1: white space before the line end is tolerated. All that is left of it are spaces and tabs.
+        let line = line.trim_ascii_end();
         let mut cursor = Cursor::new(line);
-        let name = cursor.take_while(|octet| octet != b' ');
-        if name.len() > 8 {
-            return Err(CommandError::Unknown);
-        }
+        let name = match line.as_bytes() {
+            // Nearly every verb has four letters.
+            [a, b, c, d] | [a, b, c, d, b' ', ..] => {
+                cursor.advance(4);
+                verb(&[*a, *b, *c, *d])
+            }
+            _ => {
+                let name = cursor.take_while(|octet| octet != b' ');
+                if name.len() > 8 {
+                    return Err(CommandError::Unknown);
+                }
+                verb(name.as_bytes())
+            }
+        };
         let arguments = Arguments { cursor, extensions, grammar };
-        match verb(name.as_bytes()) {
+        match name {
             MAIL => arguments.mail(),
             RCPT => arguments.rcpt(),
             DATA => arguments.none(Command::Data),
@@ -173,6 +178,27 @@ impl<'a> Command<'a> {
             _ => Err(CommandError::Unknown),
         }
     }
+}
+
+/// Whether there are octets that stand in no command: controls other than the tab.
+fn has_controls(line: &str) -> bool {
+    let line = line.as_bytes();
+    let (words, rest) = line.as_chunks::<8>();
+    // Nearly every line has letters only, and eight of them are told at once; the last eight may overlap.
+    let plain = match line.last_chunk::<8>() {
+        Some(last) => words.iter().all(is_plain) && is_plain(last),
+        None => rest.iter().all(|octet| (b' '..0x7f).contains(octet)),
+    };
+    !plain && line.iter().any(|octet| octet.is_ascii_control() && *octet != b'\t')
+}
+
+/// Whether eight octets are all of US-ASCII and none a control.
+fn is_plain(octets: &[u8; 8]) -> bool {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let word = u64::from_le_bytes(*octets);
+    // The top bit of an octet shows: by itself when above 127, by a borrow when below a space, by a carry when DEL. Where
+    // one octet borrows from or carries into the next, the one itself shows.
+    (word | word.wrapping_sub(EACH * 0x20) | word.wrapping_add(EACH)) & (EACH * 0x80) == 0
 }
 
 /// What follows a verb.
@@ -299,6 +325,22 @@ mod tests {
                 Err(CommandError::Octets),
                 "{line:?}"
             );
+        }
+    }
+
+    #[test]
+    fn controls_are_seen_at_every_place_of_every_length() {
+        for len in 1..40 {
+            for at in 0..len {
+                for octet in 0..=0x7f_u8 {
+                    let mut line = vec![b'x'; len];
+                    line[at] = octet;
+                    let expected = octet.is_ascii_control() && octet != b'\t';
+                    assert_eq!(has_controls(str::from_utf8(&line).unwrap()), expected, "{octet} at {at} of {len}");
+                }
+            }
+            let wide = "\u{e9}".repeat(len);
+            assert!(!has_controls(&wide) && has_controls(&(wide.clone() + "\r")) && !has_controls(&(wide + "\t")));
         }
     }
 

@@ -3,6 +3,7 @@
 use std::hint::black_box;
 
 use benches::corpus::{self, Dots};
+use benches::placed::Placed;
 use benches::race::{Options, Race};
 use benches::smtp::{Mta, parse_all};
 use stalwart_smtp::request::receiver::DataReceiver;
@@ -40,14 +41,15 @@ pub(crate) fn run(options: &Options) {
     for (name, body) in bodies {
         agree(&mta, &body);
         let mut open = mta.in_body();
-        let mut reading = Reading::default();
-        let mut lying = Vec::with_capacity(body.len());
+        let body = Placed::copied(&body, open.input_address());
+        let mut reading = Reading::new(body.address());
+        let mut lying = Placed::beside(body.address(), body.as_slice().len());
+        let body = body.as_slice();
         Race::new(format!("smtp data {name}"), 1, body.len())
-            .with("ours, read into the window", || open.feed(&body))
-            .with("smtp-proto 0.2.5, read into a window", || reading.feed(&body))
+            .with("ours, read into the window", || open.feed(body))
+            .with("smtp-proto 0.2.5, read into a window", || reading.feed(body))
             .with("smtp-proto 0.2.5, body lies there", || {
-                lying.clear();
-                DataReceiver::new().ingest(&mut black_box(&body).iter(), &mut lying)
+                DataReceiver::new().ingest(&mut black_box(body).iter(), lying.emptied())
             })
             .run(options);
     }
@@ -63,31 +65,27 @@ fn codec(lines: &[&[u8]]) -> usize {
 
 /// The peer as a server runs it: octets are read into a window, a receiver goes over them and gathers the body.
 struct Reading {
-    window: Vec<u8>,
+    window: Placed,
     receiver: DataReceiver,
-    body: Vec<u8>,
-}
-
-impl Default for Reading {
-    fn default() -> Reading {
-        Reading {
-            window: Vec::with_capacity(WINDOW),
-            receiver: DataReceiver::new(),
-            body: Vec::with_capacity(WINDOW + 16),
-        }
-    }
+    body: Placed,
 }
 
 impl Reading {
+    /// Reads from a buffer at this address.
+    fn new(from: usize) -> Reading {
+        let window = Placed::beside(from, WINDOW);
+        let body = Placed::beside(window.address(), WINDOW);
+        Reading { window, receiver: DataReceiver::new(), body }
+    }
+
     /// Hands on what was gathered at every read: keeping all of a large body would count page faults against the peer.
     fn feed(&mut self, octets: &[u8]) -> usize {
         let mut taken = 0;
         for piece in octets.chunks(WINDOW) {
-            self.window.clear();
-            self.window.extend_from_slice(black_box(piece));
-            self.body.clear();
-            assert!(!self.receiver.ingest(&mut self.window.iter(), &mut self.body), "the body does not end");
-            taken += black_box(&self.body).len();
+            self.window.emptied().extend_from_slice(black_box(piece));
+            let ended = self.receiver.ingest(&mut self.window.as_slice().iter(), self.body.emptied());
+            assert!(!ended, "the body does not end");
+            taken += black_box(self.body.as_slice()).len();
         }
         taken
     }
@@ -100,5 +98,5 @@ fn agree(mta: &Mta, body: &[u8]) {
     let mut whole = Vec::new();
     DataReceiver::new().ingest(&mut body.iter(), &mut whole);
     assert_eq!(open.taken, whole.len() as u64);
-    assert_eq!(Reading::default().feed(body), whole.len());
+    assert_eq!(Reading::new(0).feed(body), whole.len());
 }

@@ -130,8 +130,13 @@ impl Inbox {
 
     /// Splits `len` octets off the front, without copying them.
     pub fn take(&mut self, len: usize) -> Bytes {
+        self.take_mut(len).freeze()
+    }
+
+    /// The same, still to be changed where they lie.
+    pub fn take_mut(&mut self, len: usize) -> BytesMut {
         self.searched = 0;
-        self.buf.split_to(len.min(self.buf.len())).freeze()
+        self.buf.split_to(len.min(self.buf.len()))
     }
 
     /// Drops everything buffered and its memory.

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use mailstore_trait::session::Outbox;
 
-use crate::server::body::{Judged, judge};
+use crate::server::body::{Judge, Judged};
 
 /// Stuffs one message, page by page.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ impl Stuffer {
                 self.line_start = false;
             }
         }
-        let (mut start, mut walk_to) = (at, 0);
+        let (mut start, mut judge) = (at, Judge::default());
         while at < text.len() {
             let rest = text.get(at..).unwrap_or_default();
             if self.line_start && rest.first() == Some(&b'.') {
@@ -43,15 +43,13 @@ impl Stuffer {
                 out.text().extend_from_slice(b".");
                 start = at;
             }
-            if at >= walk_to {
-                match judge(rest) {
-                    Judged::Clean(len) => {
-                        at += len;
-                        self.line_start = text.get(at.wrapping_sub(1)) == Some(&b'\n');
-                        continue;
-                    }
-                    Judged::Walk(len) => walk_to = at + len,
+            match judge.from(text, at) {
+                Judged::Lines(to) => {
+                    at = to;
+                    self.line_start = text.get(at.wrapping_sub(1)) == Some(&b'\n');
+                    continue;
                 }
+                Judged::Walk => {}
             }
             self.line_start = false;
             let Some(offset) = memchr::memchr2(b'\r', b'\n', rest) else {

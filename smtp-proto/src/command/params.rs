@@ -6,7 +6,7 @@
 use std::fmt;
 
 use super::CommandError;
-use crate::address::{Cursor, SyntaxError};
+use crate::address::{Cursor, SyntaxError, is_esmtp_value, is_let_dig_hyp};
 use crate::config::Extensions;
 
 /// What may follow the reverse-path.
@@ -193,7 +193,7 @@ impl<'a> Parameter<'a> {
         }
         cursor.expect(b' ').map_err(CommandError::Parameter)?;
         cursor.take_spaces();
-        let keyword = cursor.take_while(|octet| octet.is_ascii_alphanumeric() || octet == b'-');
+        let keyword = cursor.take_while(is_let_dig_hyp);
         if keyword.is_empty() || keyword.starts_with('-') {
             return Err(CommandError::Parameter(cursor.unexpected()));
         }
@@ -201,7 +201,7 @@ impl<'a> Parameter<'a> {
         let mut offset = cursor.offset();
         if cursor.take(b'=') {
             offset = cursor.offset();
-            let text = cursor.take_while(|octet| matches!(octet, b'!'..=b'<' | b'>'..=b'~' | 128..));
+            let text = cursor.take_while(is_esmtp_value);
             if text.is_empty() {
                 return Err(CommandError::Parameter(cursor.unexpected()));
             }

@@ -2,15 +2,18 @@
 //!
 //! RFC 5321 §4.5.2 and §2.3.8, RFC 3030 §2. The framer looks at what lies in the input buffer and says which ranges of
 //! it are the message. A block of the buffer is first judged whole by one branch-free pass that the compiler turns into
-//! vector code: no bare CR, no bare LF, no line that begins with a dot. Nearly every block passes; only the others are
-//! walked line by line.
+//! vector code: no bare CR, no bare LF. In a block that passes, and nearly every one does, the lines that begin with a dot
+//! are found by a search for those two octets; only the others are walked line by line.
 //!
 //! At most two octets (a dot and a CR, or a CR) are held back between looks, so a message that arrives octet by octet is
 //! framed as one that arrives whole.
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
-use smallvec::SmallVec;
+use bytes::{Bytes, BytesMut};
+use memchr::memmem::Finder;
+use smallvec::{SmallVec, smallvec};
 
 use crate::config::LineEnds;
 
@@ -39,10 +42,14 @@ pub(crate) struct Found {
 }
 
 /// Pieces one look finds at most, so that a message of dots cannot make a long list.
-const MAX_PIECES: usize = 256;
+const MAX_PIECES: usize = 1024;
 
-/// Octets judged at once.
-const BLOCK: usize = 1024;
+/// More pieces than this, shorter than this on average, are made one.
+const MANY: usize = 8;
+const SHORT: usize = 512;
+
+/// Octets judged at once: few enough that the search behind it finds them in the nearest cache.
+const BLOCK: usize = 16 * 1024;
 
 /// Below this a block costs more than the lines in it.
 const SMALL_BLOCK: usize = 64;
@@ -87,8 +94,9 @@ impl Framer {
             found.consumed = buf.len();
             return found;
         }
-        // The next octet to judge, the first one in no piece yet, and where the last unclean block ends.
-        let (mut at, mut start, mut walk_to) = (0, 0, 0);
+        // The next octet to look at, and the first one in no piece yet.
+        let (mut at, mut start) = (0, 0);
+        let mut judge = Judge::default();
         if self.held_cr && !buf.is_empty() {
             self.held_cr = false;
             if buf.first() == Some(&b'\n') {
@@ -123,15 +131,13 @@ impl Framer {
                 self.line_start = false;
                 continue;
             }
-            if at >= walk_to {
-                match judge(rest) {
-                    Judged::Clean(len) => {
-                        at += len;
-                        self.line_start = buf.get(at.wrapping_sub(1)) == Some(&b'\n');
-                        continue;
-                    }
-                    Judged::Walk(len) => walk_to = at + len,
+            match judge.from(buf, at) {
+                Judged::Lines(to) => {
+                    at = to;
+                    self.line_start = buf.get(at.wrapping_sub(1)) == Some(&b'\n');
+                    continue;
                 }
+                Judged::Walk => {}
             }
             let Some(offset) = memchr::memchr2(b'\r', b'\n', rest) else {
                 at = buf.len();
@@ -192,39 +198,139 @@ impl Found {
             self.pieces.push(Piece::Octets(range));
         }
     }
+
+    /// The message's next octets; `consumed` is what was looked at, as far as it is done with.
+    ///
+    /// Slices, unless there are so many short ones that to move them together costs less than to hold each.
+    pub(crate) fn material(self, mut consumed: BytesMut) -> SmallVec<[Bytes; 4]> {
+        if self.pieces.len() <= MANY || consumed.len() / self.pieces.len() >= SHORT {
+            let octets = consumed.freeze();
+            let piece = |piece| match piece {
+                Piece::Octets(range) if range.end <= octets.len() => octets.slice(range),
+                piece => piece.stand_in().unwrap_or_default(),
+            };
+            return self.pieces.into_iter().map(piece).collect();
+        }
+        if self.pieces.iter().all(|piece| matches!(piece, Piece::Octets(_))) {
+            let mut len = 0;
+            for piece in self.pieces {
+                if let Piece::Octets(range) = piece {
+                    let taken = range.len();
+                    move_down(&mut consumed, range, len);
+                    len += taken;
+                }
+            }
+            consumed.truncate(len);
+            return smallvec![consumed.freeze()];
+        }
+        // What has to be put in may not fit into the gaps. Each CRLF in place of a bare LF adds one octet.
+        let mut whole = BytesMut::with_capacity(consumed.len() + self.pieces.len());
+        for piece in self.pieces {
+            match piece {
+                Piece::Octets(range) => whole.extend_from_slice(consumed.get(range).unwrap_or_default()),
+                piece => whole.extend_from_slice(&piece.stand_in().unwrap_or_default()),
+            }
+        }
+        smallvec![whole.freeze()]
+    }
 }
 
-/// What a block of a message is.
+/// Moves a range down to `to`. What lies between `to` and the range's end is lost.
+fn move_down(octets: &mut [u8], range: Range<usize>, mut to: usize) {
+    // Lines differ in length, and to branch on each length costs more than to move too much: where the gap is as wide
+    // as what is moved, nothing that is still wanted lies in it.
+    const WIDTH: usize = 64;
+    let mut from = range.start;
+    let end = range.end.min(octets.len());
+    while from < end && from.saturating_sub(to) >= WIDTH {
+        let Some((below, above)) = octets.split_at_mut_checked(from) else { break };
+        let place = below.get_mut(to..).and_then(|place| place.first_chunk_mut::<WIDTH>());
+        let (Some(place), Some(moved)) = (place, above.first_chunk::<WIDTH>()) else { break };
+        *place = *moved;
+        (from, to) = (from + WIDTH, to + WIDTH);
+    }
+    if from < end && to < from {
+        octets.copy_within(from..end, to);
+    }
+}
+
+impl Piece {
+    /// What goes out where the buffer has nothing that could.
+    pub(crate) fn stand_in(self) -> Option<Bytes> {
+        match self {
+            Piece::Octets(_) => None,
+            Piece::Crlf => Some(Bytes::from_static(b"\r\n")),
+            Piece::Space => Some(Bytes::from_static(b" ")),
+            Piece::Cr => Some(Bytes::from_static(b"\r")),
+        }
+    }
+}
+
+/// What comes next in a message.
 pub(crate) enum Judged {
-    /// So many octets are plain lines.
-    Clean(usize),
-    /// Something lies in the next so many octets.
-    Walk(usize),
+    /// Plain lines up to here, none of which begins with a dot. The next one may.
+    Lines(usize),
+    /// Something that only a walk can tell.
+    Walk,
 }
 
-/// Judges a block by its neighbouring octets: CR without LF, LF without CR, LF before a dot.
-pub(crate) fn judge(text: &[u8]) -> Judged {
-    // One octet more is needed to judge the last one.
-    let len = text.len().saturating_sub(1).min(BLOCK);
-    let (Some(these), Some(next)) = (text.get(..len), text.get(1..=len)) else { return Judged::Walk(len) };
-    if len < SMALL_BLOCK || these.first() == Some(&b'\n') {
-        return Judged::Walk(len);
-    }
-    if !is_clean(these, next) {
-        return Judged::Walk(len);
-    }
-    // A CRLF is not torn: its CR is judged again with the next block.
-    Judged::Clean(len - usize::from(these.last() == Some(&b'\r')))
+/// Judges one buffer block by block.
+#[derive(Debug, Default)]
+pub(crate) struct Judge {
+    /// Up to here every CR has its LF and every LF its CR.
+    sound_to: usize,
+    /// Up to here something does not, or too little was there to judge.
+    walk_to: usize,
 }
 
-/// Whether no CR lacks its LF, no LF its CR, and no line begins with a dot. `next` is `these`, one octet on.
-fn is_clean(these: &[u8], next: &[u8]) -> bool {
-    let surprise = these.iter().zip(next).fold(0_u8, |surprise, (this, next)| {
-        let torn = u8::from(*this == b'\r') ^ u8::from(*next == b'\n');
-        let dot = u8::from(*this == b'\n') & u8::from(*next == b'.');
-        surprise | torn | dot
-    });
-    surprise == 0
+/// A line that begins with a dot, and the LF before it.
+static DOT_LINE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\n."));
+
+impl Judge {
+    /// What comes from `at` on; `at` never goes back.
+    pub(crate) fn from(&mut self, text: &[u8], at: usize) -> Judged {
+        if at < self.walk_to {
+            return Judged::Walk;
+        }
+        if at >= self.sound_to {
+            let rest = text.get(at..).unwrap_or_default();
+            // One octet more is needed to judge the last one.
+            let len = rest.len().saturating_sub(1).min(BLOCK);
+            let (Some(these), Some(next)) = (rest.get(..len), rest.get(1..=len)) else { return Judged::Walk };
+            if len < SMALL_BLOCK || these.first() == Some(&b'\n') || !is_sound(these, next) {
+                self.walk_to = at + len;
+                return Judged::Walk;
+            }
+            // A CRLF is not torn: its CR is judged again with the next block.
+            self.sound_to = at + len - usize::from(these.last() == Some(&b'\r'));
+        }
+        let sound = text.get(at..=self.sound_to).unwrap_or_default();
+        Judged::Lines(DOT_LINE.find(sound).map_or(self.sound_to, |lf| at + lf + 1))
+    }
+}
+
+/// Whether no CR lacks its LF and no LF its CR. `next` is `these`, one octet on.
+fn is_sound(these: &[u8], next: &[u8]) -> bool {
+    // This width, and masks instead of bits, is what compilers turn into the shortest vector code.
+    const WIDTH: usize = 32;
+    let (these, these_rest) = these.as_chunks::<WIDTH>();
+    let (next, next_rest) = next.as_chunks::<WIDTH>();
+    let mut torn = [0_u8; WIDTH];
+    for (these, next) in these.iter().zip(next) {
+        for ((torn, this), next) in torn.iter_mut().zip(these).zip(next) {
+            *torn |= is_torn(*this, *next);
+        }
+    }
+    for ((torn, this), next) in torn.iter_mut().zip(these_rest).zip(next_rest) {
+        *torn |= is_torn(*this, *next);
+    }
+    torn.iter().fold(0, |any, torn| any | torn) == 0
+}
+
+/// All bits where one of the two lacks the other.
+fn is_torn(this: u8, next: u8) -> u8 {
+    let mask = |is: bool| if is { u8::MAX } else { 0 };
+    mask(this == b'\r') ^ mask(next == b'\n')
 }
 
 #[cfg(test)]
@@ -328,6 +434,27 @@ mod tests {
                 assert!(message == expected && rest == Some(Vec::new()) && !bare, "step {step}");
             }
         }
+    }
+
+    #[test]
+    fn many_short_pieces_become_one() {
+        let material = |script: &[u8]| {
+            let found = Framer::dotted(LineEnds::Normalize).look(script, false);
+            let consumed = BytesMut::from(script.get(..found.consumed).unwrap());
+            let pieces = found.material(consumed);
+            (pieces.concat(), pieces.len())
+        };
+        assert_eq!(material(&b"..x\r\n".repeat(50)), (b".x\r\n".repeat(50), 1));
+        for len in [0, 1, 62, 63, 64, 65, 150] {
+            let line = [b'x'].repeat(len);
+            let stuffed = [b"..", &line[..], b"\r\n"].concat().repeat(400);
+            let plain = [b".", &line[..], b"\r\n"].concat().repeat(400);
+            assert_eq!(material(&stuffed), (plain, 1), "{len}");
+        }
+        // A line end that must be put in may have no place in a gap.
+        let bare = [b"..x\r\n".repeat(50), b"y\n..z\r\n".to_vec()].concat();
+        assert_eq!(material(&bare), ([b".x\r\n".repeat(50), b"y\r\n..z\r\n".to_vec()].concat(), 1));
+        assert_eq!(material(b"..long enough to be told\r\n"), (b".long enough to be told\r\n".to_vec(), 1));
     }
 
     #[test]

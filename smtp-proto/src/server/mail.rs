@@ -7,9 +7,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
 use mailstore_trait::session::CloseReason;
-use smallvec::SmallVec;
 
 use super::body::{Framer, Piece};
 use super::state::{Extent, Mail, State, Upload};
@@ -227,7 +225,7 @@ impl Server {
         let (found, octets, end) = match &mut extent {
             Extent::Dot => {
                 let found = upload.framer.look(self.inbox.as_slice(), false);
-                let octets = self.inbox.take(found.consumed);
+                let octets = self.inbox.take_mut(found.consumed);
                 let end = found.end;
                 (found, octets, end)
             }
@@ -235,7 +233,7 @@ impl Server {
                 let len = usize::try_from(*left).unwrap_or(usize::MAX).min(self.inbox.len());
                 let complete = len as u64 == *left;
                 let found = upload.framer.look(self.inbox.peek(len), complete);
-                let octets = self.inbox.take(found.consumed);
+                let octets = self.inbox.take_mut(found.consumed);
                 *left -= found.consumed as u64;
                 let end = *left == 0;
                 (found, octets, end)
@@ -246,13 +244,14 @@ impl Server {
             self.state = State::Body(upload, extent);
             return Step::Input;
         }
-        let mut pieces = material_of(&found.pieces, &octets);
+        let consumed = found.consumed as u64;
+        let mut pieces = found.material(octets);
         if end && matches!(extent, Extent::Counted { last: true, .. }) {
-            pieces.extend(upload.framer.finish().map(|piece| material(&piece, &octets)));
+            pieces.extend(upload.framer.finish().and_then(Piece::stand_in));
         }
         let size = pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
         if upload.refusal.is_some() {
-            upload.swallowed += octets.len() as u64;
+            upload.swallowed += consumed;
             if upload.swallowed > self.config.limits.swallow {
                 self.say(&reply::TOO_MUCH_SWALLOWED);
                 self.close(CloseReason::Limit);
@@ -404,37 +403,6 @@ impl Server {
 
 fn accepted_reply(text: String) -> Reply {
     if text.is_empty() { reply::OK } else { Reply { text: text.into(), ..reply::OK } }
-}
-
-/// Pieces shorter than this on average are cheaper copied together than counted one by one.
-const SHORT_PIECE: usize = 128;
-
-/// The pieces as slices of the buffer; where they are many and short, as one copy.
-fn material_of(pieces: &[Piece], octets: &Bytes) -> SmallVec<[Bytes; 4]> {
-    if pieces.len() < 8 || octets.len() / pieces.len() > SHORT_PIECE {
-        return pieces.iter().map(|piece| material(piece, octets)).collect();
-    }
-    // Each CRLF put in for a bare LF adds one octet.
-    let mut whole = BytesMut::with_capacity(octets.len() + pieces.len());
-    for piece in pieces {
-        whole.extend_from_slice(match piece {
-            Piece::Octets(range) => octets.get(range.clone()).unwrap_or_default(),
-            Piece::Crlf => b"\r\n",
-            Piece::Space => b" ",
-            Piece::Cr => b"\r",
-        });
-    }
-    smallvec::smallvec![whole.freeze()]
-}
-
-fn material(piece: &Piece, octets: &Bytes) -> Bytes {
-    match piece {
-        Piece::Octets(range) if range.end <= octets.len() => octets.slice(range.clone()),
-        Piece::Octets(_) => Bytes::new(),
-        Piece::Crlf => Bytes::from_static(b"\r\n"),
-        Piece::Space => Bytes::from_static(b" "),
-        Piece::Cr => Bytes::from_static(b"\r"),
-    }
 }
 
 fn is_ascii(path: ForwardPath<'_>) -> bool {
