@@ -218,6 +218,8 @@ impl<S: Session, T: Transport, E: Embedder<S>> Run<'_, S, T, E> {
                             Poll::Ready(())
                         })
                         .await;
+                        // Before the session runs another command whose reply nobody hears.
+                        self.wire.take_failure(self.session);
                     }
                 }
                 Output::Request(request) => return Step::Request(request),
@@ -252,11 +254,12 @@ impl<S: Session, T: Transport, E: Embedder<S>> Run<'_, S, T, E> {
             let unsent = self.wire.unsent;
             self.wire.poll_write(context);
             let drained = wait.output && self.wire.unsent < unsent;
-            let moved = drained
+            // A failed write is told before anything more is read and run.
+            let moved = self.wire.take_failure(self.session)
+                || drained
                 || (wait.input && self.poll_read(context))
                 || self.poll_embedder(context)
-                || self.wire.poll_deadline(context)
-                || self.wire.take_failure(self.session);
+                || self.wire.poll_deadline(context);
             if moved { Poll::Ready(None) } else { Poll::Pending }
         })
         .await
@@ -416,10 +419,8 @@ impl<'a, T: Transport> Wire<'a, T> {
             return false;
         }
         self.failed = Some(Failure::Told);
-        if !self.read_closed {
-            self.read_closed = true;
-            session.handle_eof();
-        }
+        self.read_closed = true;
+        session.handle_reset();
         true
     }
 

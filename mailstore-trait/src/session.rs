@@ -61,6 +61,16 @@ pub trait Session {
     /// Complete commands already buffered still run.
     fn handle_eof(&mut self);
 
+    /// Writing failed: the peer hears nothing more, and what was said last may not have reached it.
+    ///
+    /// May come after [`handle_eof`](Session::handle_eof). Buffered commands may still run, as they would have if the
+    /// failure had been noticed later; a session whose commands take effect only together with their reply (POP3's QUIT)
+    /// drops them instead. A question that is out stays out: what it began is ended by its answer. The default is
+    /// [`handle_eof`](Session::handle_eof).
+    fn handle_reset(&mut self) {
+        self.handle_eof();
+    }
+
     /// Continues with an answer. One with a stale id is ignored.
     fn resume(&mut self, answered: Self::Answered);
 

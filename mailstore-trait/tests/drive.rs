@@ -1,6 +1,7 @@
 //! The driver, run over in-memory pipes with a session that echoes lines.
 #![allow(unreachable_pub, dead_code, reason = "questions! declares a protocol's whole public table")]
 
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use mailstore_trait::drive::{DriveLimits, Embedder, Ended, Plain, Silent, drive}
 use mailstore_trait::session::{
     Asking, CloseReason, Fulfil, Inbox, LayerError, LayerInfo, Line, Outbox, Output, Session, Wait,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, duplex};
 
 /// What is asked before a line is echoed.
 #[derive(Debug)]
@@ -27,12 +28,14 @@ struct EchoSession {
     outbox: Outbox,
     asking: Asking,
     closed: Option<CloseReason>,
+    resets: u32,
+    low_water: usize,
 }
 
 impl EchoSession {
     fn new() -> EchoSession {
         let (inbox, outbox) = (Inbox::new(4096), Outbox::default());
-        EchoSession { inbox, outbox, asking: Asking::default(), closed: None }
+        EchoSession { inbox, outbox, asking: Asking::default(), closed: None, resets: 0, low_water: 8192 }
     }
 }
 
@@ -47,6 +50,12 @@ impl Session for EchoSession {
     }
 
     fn handle_eof(&mut self) {
+        self.inbox.close();
+    }
+
+    fn handle_reset(&mut self) {
+        self.resets += 1;
+        self.inbox.clear();
         self.inbox.close();
     }
 
@@ -67,7 +76,12 @@ impl Session for EchoSession {
     }
 
     fn poll_output(&mut self, _now: Instant, unsent: usize) -> Output<Request, ()> {
-        let full = unsent > 8192;
+        let full = unsent > self.low_water;
+        if self.outbox.len() >= 4096
+            && let Some(octets) = self.outbox.take()
+        {
+            return Output::Send(octets);
+        }
         if !self.asking.is_out() && self.closed.is_none() && !full {
             if let Line::Complete(len) = self.inbox.line(1024) {
                 let line = self.inbox.take(len);
@@ -167,4 +181,90 @@ fn short() -> DriveLimits {
     let mut limits = DriveLimits::default();
     limits.linger = Duration::from_millis(10);
     limits
+}
+
+/// Reads what it was given; takes so many writes, then fails.
+struct Breaks {
+    input: std::io::Cursor<Vec<u8>>,
+    writes: usize,
+}
+
+impl AsyncRead for Breaks {
+    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        let at = usize::try_from(self.input.position()).unwrap();
+        let rest = &self.input.get_ref()[at..];
+        let len = rest.len().min(buf.remaining());
+        buf.put_slice(&rest[..len]);
+        self.input.set_position((at + len) as u64);
+        // Then silence, not the end: only the failed write tells that the peer is gone.
+        if len == 0 { Poll::Pending } else { Poll::Ready(Ok(())) }
+    }
+}
+
+impl AsyncWrite for Breaks {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, octets: &[u8]) -> Poll<std::io::Result<usize>> {
+        if self.writes == 0 {
+            return Poll::Ready(Err(std::io::ErrorKind::ConnectionReset.into()));
+        }
+        self.writes -= 1;
+        Poll::Ready(Ok(octets.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Answers at once, and counts.
+#[derive(Default)]
+struct Counts(usize);
+
+impl Fulfil<EchoSession> for Counts {
+    async fn fulfil(&mut self, request: Request) -> Answered {
+        self.0 += 1;
+        let Request::Echo(pending) = request;
+        let (Echo(line), reply) = pending.split();
+        reply.answer(Some(line))
+    }
+}
+
+/// A collector of mail had pipelined RETR, DELE and QUIT when its link broke. The driver told the session that the
+/// stream had ended, and at that a session runs what is buffered: messages that nobody had received were removed.
+#[tokio::test]
+async fn a_failed_write_is_told_as_a_reset() {
+    let mut io = Plain(Breaks { input: std::io::Cursor::new(b"one\n".to_vec()), writes: 0 });
+    let (mut session, mut counts) = (EchoSession::new(), Counts::default());
+    let ended = drive(&mut session, &mut io, &mut counts, &mut Silent, &short()).await;
+    assert_eq!((ended, session.resets, counts.0), (Ended::Closed(CloseReason::Eof), 1, 1));
+}
+
+/// The peer ended its stream first: a failure after that is still told, once.
+#[tokio::test]
+async fn a_failed_write_after_the_end_of_the_stream_is_told_too() {
+    let (near, mut far) = duplex(4096);
+    far.write_all(b"one\n").await.unwrap();
+    drop(far);
+    let (mut session, mut io) = (EchoSession::new(), Plain(near));
+    let mut slow = Slowly(Duration::from_millis(5));
+    // The end is read while the answer is awaited; the reply to it cannot be written. What is left is to close.
+    let ended = drive(&mut session, &mut io, &mut slow, &mut Silent, &short()).await;
+    assert_eq!(ended, Ended::Closed(CloseReason::Eof));
+    assert!(session.resets <= 1);
+}
+
+/// A session that never waits while it answers what is buffered: the failure is told between two commands, not after
+/// all of them.
+#[tokio::test]
+async fn a_failed_write_is_told_before_the_next_command() {
+    let line = [&[b'x'; 999][..], b"\n"].concat();
+    let mut io = Plain(Breaks { input: std::io::Cursor::new(line.repeat(1000)), writes: 0 });
+    let mut session = EchoSession { inbox: Inbox::new(2 << 20), low_water: usize::MAX, ..EchoSession::new() };
+    let mut counts = Counts::default();
+    let ended = drive(&mut session, &mut io, &mut counts, &mut Silent, &short()).await;
+    assert_eq!((ended, session.resets), (Ended::Closed(CloseReason::Eof), 1));
+    assert!(counts.0 < 200, "{} of 1000 commands ran after the link had broken", counts.0);
 }

@@ -258,6 +258,9 @@ impl Server {
                 Step::Layer
             }
             Phase::AwaitLayer => Step::Blocked,
+            // RFC 1939 §6: the replies before QUIT's go first, so that a link that is broken removes nothing.
+            Phase::Commit if !self.outbox.is_empty() => Step::Blocked,
+            Phase::Commit if unsent > 0 => Step::Full,
             Phase::Commit => {
                 let commit = self.commit();
                 self.ask(now, commit)
@@ -381,7 +384,7 @@ impl Server {
     fn renewal_is_due(&self, now: Instant) -> bool {
         let waits = matches!(
             self.phase,
-            Phase::Command | Phase::Skip(_) | Phase::Page | Phase::Listing(_) | Phase::Retrieval(_)
+            Phase::Command | Phase::Skip(_) | Phase::Page | Phase::Listing(_) | Phase::Retrieval(_) | Phase::Commit
         );
         let held = self.account.as_ref().is_some_and(|account| !account.lease_lost);
         waits && held && is_past(self.timers.renewal_deadline(), now)
@@ -546,6 +549,25 @@ impl Session for Server {
 
     fn handle_eof(&mut self) {
         self.inbox.close();
+    }
+
+    // RFC 1939 §6: UPDATE is entered by a QUIT that is answered. What is pipelined behind a reply that never left, QUIT
+    // above all, was said without knowing that reply: it is not run, and the marks go with it.
+    fn handle_reset(&mut self) {
+        self.inbox.clear();
+        self.inbox.close();
+        match self.phase {
+            // What is under way is ended by its answer.
+            Phase::Commit if self.asking.is_out() => return,
+            Phase::Release(_) | Phase::End(_) => return,
+            _ if !self.asking.is_out() => self.finish(Farewell::silent(CloseReason::Eof)),
+            // Nobody hears the rest.
+            Phase::Listing(_) | Phase::Retrieval(_) => self.phase = Phase::Command,
+            _ => {}
+        }
+        if let Some(account) = &mut self.account {
+            account.maildrop.reset();
+        }
     }
 
     fn resume(&mut self, answered: Answered) {

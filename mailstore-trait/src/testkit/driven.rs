@@ -137,6 +137,13 @@ impl<S: Session> Driven<S> {
         taken > 0
     }
 
+    /// Tells the session that writing failed: what was not fed yet never comes.
+    pub fn reset(&mut self) {
+        self.input.clear();
+        (self.ending, self.ended, self.unsent) = (true, true, 0);
+        self.session.handle_reset();
+    }
+
     /// Continues the session with an answer.
     pub fn resume(&mut self, answered: S::Answered) {
         self.session.resume(answered);

@@ -12,7 +12,7 @@
 //! S: 250 2.0.0 queued q1
 //! L Tls  ! up version=TLSv1.3 exporter=00ff…  the session asks for a layer; also `! handshake`, `! unavailable`
 //! > changes 17                                news from elsewhere, or a client's command
-//! @ +300s                                     time passes; also `@ eof`, `@ shutdown`, `@ stall`, `@ drain`
+//! @ +300s                                     time passes; also `@ eof`, `@ reset` (writing failed), `@ shutdown`, `@ stall`, `@ drain`
 //! = Close(Timeout)                            the session ends; other events look the same: `= Hello mail.example`
 //! ```
 //!

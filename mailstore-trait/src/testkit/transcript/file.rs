@@ -64,6 +64,8 @@ pub(super) enum Action {
     Pass(Duration),
     /// The peer ends.
     End,
+    /// `@ reset`: writing failed.
+    Reset,
     /// The embedder asks for the end.
     Shutdown,
     /// The peer stops reading what it is sent.
@@ -192,11 +194,12 @@ fn action(mark: &str, rest: &str, sent: char) -> Result<Option<Action>, String> 
         (Some('!'), "") => Action::Answer(rest.to_owned()),
         (Some('@'), "") => match rest.trim() {
             "eof" => Action::End,
+            "reset" => Action::Reset,
             "shutdown" => Action::Shutdown,
             "stall" => Action::Stall,
             "drain" => Action::Drain,
             time => Action::Pass(
-                time.strip_prefix('+').and_then(duration).ok_or("@ takes +5s, eof, shutdown, stall or drain")?,
+                time.strip_prefix('+').and_then(duration).ok_or("@ takes +5s, eof, reset, shutdown, stall or drain")?,
             ),
         },
         _ => return Ok(None),

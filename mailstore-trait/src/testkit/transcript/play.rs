@@ -165,6 +165,7 @@ impl<A: Adapter> Play<'_, A> {
                 }
             }
             Action::End => self.driven.ending = true,
+            Action::Reset => self.driven.reset(),
             Action::Shutdown => self.driven.session.shutdown(),
             Action::Stall => self.stalled = true,
             Action::Drain => {
