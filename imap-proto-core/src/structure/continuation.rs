@@ -1,4 +1,4 @@
-//! Parameter values sent in pieces, put together (RFC 2231 §3, §6; RFC 9051 §7.5.2).
+//! Parameter values sent in pieces, put together (RFC 2231 §3, RFC 2231 §6, RFC 9051 §7.5.2).
 //!
 //! `name*0="a"; name*1="b"` is told as `name` with `ab`. Pieces with a charset (`name*0*=utf-8''%c3; name*1*=%a4`)
 //! become the one value they would have been on a long line, `name*` with `utf-8''%c3%a4`: clients that know RFC 2231
