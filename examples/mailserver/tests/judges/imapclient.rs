@@ -12,7 +12,7 @@ context = ssl.create_default_context(cafile=sys.argv[1])
 imap = IMAPClient("localhost", port=int(sys.argv[2]), ssl_context=context)
 imap.login("ann@example.org", "secret of ann")
 assert imap.has_capability("UIDPLUS") and imap.namespace().personal == (("", "/"),)
-assert dict(zip(*[iter(imap.id_({"name": "judge"}))] * 2))[b"name"] == b"mailserver"
+assert dict(zip(*[iter(imap.id_({"name": "judge"})[0])] * 2))[b"name"] == b"mailserver"
 
 # Names in modified UTF-7, with everything that needs quotes.
 name = 'Entw\u00fcrfe/\u00e4 & "b" \\ %c'
