@@ -241,7 +241,7 @@ impl Structure<'_> {
         if parameters.is_empty() {
             return self.out.put_slice(b"NIL");
         }
-        for (at, (name, value)) in continuation::joined(parameters).enumerate() {
+        for (at, (name, value)) in continuation::joined(parameters).into_iter().flatten().enumerate() {
             self.out.put_u8(if at == 0 { b'(' } else { b' ' });
             self.string(&name);
             self.space();

@@ -5,23 +5,45 @@
 //! decode it, and nothing but US-ASCII stands in the answer.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 
-use bytes::{BufMut, BytesMut};
+use bytes::BufMut;
 use mailstore_trait::mime::Parameters;
+use smallvec::{SmallVec, smallvec};
 
-/// Names and values, each value whole.
-pub(super) fn joined<'a>(parameters: Parameters<'a>) -> impl Iterator<Item = (Cow<'a, [u8]>, Cow<'a, [u8]>)> {
-    parameters.enumerate().filter_map(move |(at, (name, value))| {
-        let plain = Some((Cow::Borrowed(name), Cow::Borrowed(value)));
-        let Some(piece) = Piece::of(name) else { return plain };
-        match (find(parameters, piece.base, 0), piece.number) {
-            // Told at its first piece, whatever order they came in.
-            (Some((first, ..)), 0) if first == at => Some(join(parameters, piece.base)),
-            (Some(_), number) if number < pieces(parameters, piece.base) => None,
-            // Nothing that it could be a piece of.
-            _ => plain,
+/// A name and its whole value.
+pub(super) type Whole<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
+
+/// Names and values, each value whole: where its first piece stood. A piece behind a gap, or without a first one, stays
+/// as it is; one told twice is left out.
+pub(super) fn joined(parameters: Parameters<'_>) -> SmallVec<[Option<Whole<'_>>; 4]> {
+    let mut told: SmallVec<_> =
+        parameters.map(|(name, value)| Some((Cow::Borrowed(name), Cow::Borrowed(value)))).collect();
+    // Sorted, so that each value's pieces lie together: many pieces cost little more than few.
+    let mut pieces: SmallVec<[(Piece<'_>, usize, &[u8]); 4]> = parameters
+        .enumerate()
+        .filter_map(|(at, (name, value))| Piece::of(name).map(|piece| (piece, at, value)))
+        .collect();
+    pieces.sort_by(|(a, at, _), (b, bt, _)| a.order(b).then(at.cmp(bt)));
+    for of_one in pieces.chunk_by(|(a, ..), (b, ..)| a.base.eq_ignore_ascii_case(b.base)) {
+        let mut chain: SmallVec<[_; 4]> = smallvec![];
+        for &(piece, at, value) in of_one {
+            let next = u32::try_from(chain.len()).unwrap_or(u32::MAX);
+            if piece.number == next {
+                chain.push((piece, value));
+            }
+            if piece.number <= next
+                && let Some(place) = told.get_mut(at)
+            {
+                *place = None;
+            }
         }
-    })
+        let first = of_one.first().map(|&(_, at, _)| at);
+        if let (Some(whole), Some(place)) = (join(&chain), first.and_then(|at| told.get_mut(at))) {
+            *place = Some(whole);
+        }
+    }
+    told
 }
 
 /// One piece's name: `base*number` or, with a charset or percent signs in the value, `base*number*`.
@@ -46,41 +68,31 @@ impl<'a> Piece<'a> {
         let number = digits.parse().ok().filter(|_| canonical && !base.is_empty())?;
         Some(Piece { base, number, extended })
     }
+
+    /// Pieces of one value in a row, by number.
+    fn order(&self, other: &Piece<'_>) -> Ordering {
+        let letters = |base: &'_ [u8]| base.iter().map(u8::to_ascii_lowercase).collect::<SmallVec<[u8; 16]>>();
+        letters(self.base).cmp(&letters(other.base)).then(self.number.cmp(&other.number))
+    }
 }
 
-/// The first piece of this number, with its place. A field keeps no more parameters than the scan's limits allow, so
-/// looking through them for each piece costs little.
-fn find<'a>(mut parameters: Parameters<'a>, base: &[u8], number: u32) -> Option<(usize, Piece<'a>, &'a [u8])> {
-    let mut places = 0..;
-    parameters.find_map(|(name, value)| {
-        let at = places.next()?;
-        let piece = Piece::of(name)?;
-        (piece.number == number && piece.base.eq_ignore_ascii_case(base)).then_some((at, piece, value))
-    })
-}
-
-/// How many pieces there are from 0 on without a gap.
-fn pieces(parameters: Parameters<'_>, base: &[u8]) -> u32 {
-    (0..).find(|&number| find(parameters, base, number).is_none()).unwrap_or(0)
-}
-
-fn join<'a>(parameters: Parameters<'a>, base: &'a [u8]) -> (Cow<'a, [u8]>, Cow<'a, [u8]>) {
-    let mut value = BytesMut::new();
-    let charset = find(parameters, base, 0).is_some_and(|(_, piece, _)| piece.extended);
-    for number in 0.. {
-        let Some((_, piece, octets)) = find(parameters, base, number) else { break };
-        if charset && !piece.extended {
+/// The value these pieces make; nothing when there are none.
+fn join<'a>(chain: &[(Piece<'a>, &[u8])]) -> Option<Whole<'a>> {
+    let (first, _) = chain.first()?;
+    let mut value = Vec::new();
+    for (piece, octets) in chain {
+        if first.extended && !piece.extended {
             octets.iter().for_each(|&octet| put_percent(octet, &mut value));
         } else {
             value.put_slice(octets);
         }
     }
-    let name = if charset { Cow::Owned([base, b"*"].concat()) } else { Cow::Borrowed(base) };
-    (name, Cow::Owned(value.to_vec()))
+    let name = if first.extended { Cow::Owned([first.base, b"*"].concat()) } else { Cow::Borrowed(first.base) };
+    Some((name, Cow::Owned(value)))
 }
 
 /// RFC 2231 §7, `attribute-char`: what is none needs a percent sign among extended octets.
-fn put_percent(octet: u8, out: &mut BytesMut) {
+fn put_percent(octet: u8, out: &mut Vec<u8>) {
     const HEX: [u8; 16] = *b"0123456789ABCDEF";
     if octet.is_ascii_graphic() && !br#"*'%()<>@,;:\"/[]?="#.contains(&octet) {
         return out.put_u8(octet);
