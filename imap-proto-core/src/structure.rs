@@ -4,6 +4,8 @@
 //! skeleton holds text as it was sent, so encoded words stay encoded; what a form needs beyond that (defaults, NIL or
 //! `""`, quoted or literal) is decided here and nowhere else.
 
+mod continuation;
+
 use bytes::{BufMut, BytesMut};
 use mailstore_trait::mime::{Address, Addresses, ContentType, Envelope, Mailbox, Parameters, PartKind, PartRef};
 use smallvec::SmallVec;
@@ -239,11 +241,11 @@ impl Structure<'_> {
         if parameters.is_empty() {
             return self.out.put_slice(b"NIL");
         }
-        for (at, (name, value)) in parameters.enumerate() {
+        for (at, (name, value)) in continuation::joined(parameters).into_iter().flatten().enumerate() {
             self.out.put_u8(if at == 0 { b'(' } else { b' ' });
-            self.string(name);
+            self.string(&name);
             self.space();
-            self.string(value);
+            self.string(&value);
         }
         self.out.put_u8(b')');
     }

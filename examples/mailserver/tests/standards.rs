@@ -52,7 +52,8 @@ fn table(root: &Path) -> String {
             }
         }
     }
-    let mut table = String::from("| standard | crate | sections kept | with an exception | open |\n|---|---|---|---|---|\n");
+    let mut table =
+        String::from("| standard | crate | sections kept | with an exception | open |\n|---|---|---|---|---|\n");
     for ((spec, number), count) in counts {
         let spec = if number > 0 { format!("RFC {number}") } else { spec };
         let Count { done, exception, todo, crates } = count;

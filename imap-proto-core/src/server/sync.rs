@@ -113,8 +113,8 @@ impl Sync {
                     let options = ItemsOptions::new(Projection::empty());
                     return Syncing::Step(core.ask(Items { account, folder, uids, options }));
                 }
-                // RFC 3501 §2.3.2: recent to the first session that is told of them. §6.3.2: one that opened the mailbox
-                // with EXAMINE is told too, and leaves them recent.
+                // RFC 3501 §2.3.2: recent to the first session that is told of them.
+                // RFC 3501 §6.3.2: one that opened the mailbox with EXAMINE is told too, and leaves them recent.
                 Stage::Claim if view.has_added() => {
                     let claim_recent = !view.is_read_only();
                     self.stage = Stage::AwaitClaim;

@@ -199,6 +199,27 @@ fn groups_and_routes() {
     assert_eq!(to(",,"), "NIL");
 }
 
+/// RFC 2231 §3, §6: values sent in pieces are told whole; what is no piece of anything stays as it is.
+#[test]
+fn pieces_of_parameters_are_joined() {
+    let parameters = |text: &str| {
+        let body = body_of(&format!("Content-Type: text/plain; {text}\r\n\r\n"));
+        let (_, behind) = body.split_once("\"plain\" ").unwrap();
+        behind.split_once(" NIL NIL").unwrap().0.replace("\\'", "'")
+    };
+    assert_eq!(parameters("name*0=\"a b\"; x=y; NAME*1=cd"), "(\"name\" \"a bcd\" \"x\" \"y\")");
+    assert_eq!(parameters("name*1=cd; name*0=ab"), "(\"name\" \"abcd\")");
+    assert_eq!(
+        parameters("f*0*=utf-8''%c3; f*1*=%a4; f*2=\" 5%\""),
+        "(\"f*\" \"utf-8''%c3%a4%205%25\")",
+        "a piece without percent signs gets them among others"
+    );
+    assert_eq!(parameters("f*=utf-8''%c3%a4"), "(\"f*\" \"utf-8''%c3%a4\")");
+    assert_eq!(parameters("f*0=a; f*2=c"), "(\"f\" \"a\" \"f*2\" \"c\")", "nothing behind a gap");
+    assert_eq!(parameters("f*1=b"), "(\"f*1\" \"b\")");
+    assert_eq!(parameters("f*0=a; f*0=b; *0=c; f*01=d"), "(\"f\" \"a\" \"*0\" \"c\" \"f*01\" \"d\")");
+}
+
 // emersion/go-imap#659: quotes in strings must be escaped everywhere, also in parameters and ids.
 #[test]
 fn strings_take_the_form_they_need() {

@@ -15,6 +15,8 @@ mod async_imap;
 mod collect;
 mod curl;
 mod hostile;
+mod imapclient;
+mod imapflow;
 mod lettre;
 mod lifecycle;
 mod mail;
@@ -57,4 +59,33 @@ pub(crate) fn deliver(server: &Server, to: &str, message: &str) {
     wire.send(mail::stuffed(message));
     wire.ask(".", "250 ");
     wire.ask("QUIT", "221 ");
+}
+
+/// Where `.ci/needs` installs clients that no distribution packages.
+pub(crate) fn clients() -> std::path::PathBuf {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(std::path::PathBuf::from);
+    let home = || std::path::PathBuf::from(std::env::var_os("HOME").expect("a home")).join(".cache");
+    cache.unwrap_or_else(home).join("mailserver-judges")
+}
+
+/// Messages whose structure is unusual, for clients that parse what they are told of it.
+pub(crate) fn odd_messages() -> Vec<(&'static str, String)> {
+    let digest =
+        "Content-Type: multipart/digest; boundary=d\n\n--d\n\nFrom: in@example.org\nSubject: inner\n\ninside\n--d--\n";
+    let odd = [
+        (
+            "groups",
+            "From: A <a@x>\nTo: undisclosed-recipients:;\nCc: Team: \"Joe \\\"Q\\\"\" <j@x>, b@y;, z@z\n\nhello\n",
+        ),
+        ("nested", digest),
+        ("boundless", "Content-Type: multipart/mixed\n\nno boundary\n"),
+        ("headless", "\nbody only\n"),
+        ("bodiless", "Subject: no body\n"),
+        (
+            "quotes",
+            "Subject: a \"b\" \\ c\nContent-Type: text/plain; charset=\"x\\\"y\"; name*0=\"ab\"; name*1=\"cd\"\n\nq\n",
+        ),
+        ("hollow", "Content-Type: message/rfc822\n\n"),
+    ];
+    odd.into_iter().map(|(name, text)| (name, text.replace('\n', "\r\n"))).collect()
 }
