@@ -6,7 +6,7 @@
 use bytes::{BufMut, BytesMut};
 use mailstore_trait::sasl::Context;
 
-use crate::command::Name;
+use crate::command::{Command, FetchItem, Name, StatusItems};
 use crate::config::Config;
 
 /// What decides whether a capability is offered now.
@@ -63,6 +63,9 @@ const TABLE: &[Row] = &[
     Row { name: "SPECIAL-USE", when: AFTER_LOGIN }, // RFC 6154 §2
     Row { name: "CREATE-SPECIAL-USE", when: AFTER_LOGIN }, // RFC 6154 §3
     Row { name: "STATUS=SIZE", when: AFTER_LOGIN }, // RFC 8438
+    Row { name: "CONDSTORE", when: AFTER_LOGIN }, // RFC 7162 §3.1.1
+    // RFC 7162 §3.2.2, §3.2.3: nothing of it works without CONDSTORE or ENABLE.
+    Row { name: "QRESYNC", when: |facts| facts.logged_in && facts.config.offers(&["CONDSTORE", "ENABLE"]) },
 ];
 
 /// The capability a command belongs to; switching it off makes the command unknown.
@@ -78,6 +81,27 @@ pub(crate) fn of_command(name: Name) -> Option<&'static str> {
         Name::Unselect => "UNSELECT",
         _ => return None,
     })
+}
+
+/// The capabilities a command's arguments belong to; with one of them switched off, the arguments are unknown.
+pub(crate) fn of_arguments(command: &Command<'_>) -> &'static [&'static str] {
+    const CONDSTORE: &[&str] = &["CONDSTORE"];
+    const QRESYNC: &[&str] = &["CONDSTORE", "ENABLE", "QRESYNC"];
+    match command {
+        Command::Select { parameters, .. } if parameters.qresync.is_some() => QRESYNC,
+        Command::Select { parameters, .. } if parameters.condstore => CONDSTORE,
+        Command::Fetch { modifiers, .. } if modifiers.vanished => QRESYNC,
+        Command::Fetch { modifiers, items, .. }
+            if modifiers.changed_since.is_some() || items.contains(&FetchItem::ModSeq) =>
+        {
+            CONDSTORE
+        }
+        Command::Store { unchanged_since: Some(_), .. } => CONDSTORE,
+        Command::Search { arguments, .. } if arguments.has_modseq() => CONDSTORE,
+        Command::Status { items, .. } if items.contains(StatusItems::HIGHESTMODSEQ) => CONDSTORE,
+        Command::List(arguments) if arguments.status.contains(StatusItems::HIGHESTMODSEQ) => CONDSTORE,
+        _ => &[],
+    }
 }
 
 /// Appends the capabilities, parted by spaces.

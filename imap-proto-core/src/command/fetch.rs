@@ -25,6 +25,8 @@ pub enum FetchItem<'a> {
     Body,
     /// `BODYSTRUCTURE`
     BodyStructure,
+    /// `MODSEQ` (RFC 7162 §3.1.4.2)
+    ModSeq,
     /// `BODY[…]`, `BODY.PEEK[…]` and the `RFC822` forms.
     Section(BodySection<'a>),
 }
@@ -108,6 +110,7 @@ impl FetchItem<'_> {
             FetchItem::Envelope => FetchItem::Envelope,
             FetchItem::Body => FetchItem::Body,
             FetchItem::BodyStructure => FetchItem::BodyStructure,
+            FetchItem::ModSeq => FetchItem::ModSeq,
             FetchItem::Section(BodySection { spelling, peek, section, partial }) => {
                 let section = Section { part: section.part, of: section.of.into_owned() };
                 FetchItem::Section(BodySection { spelling, peek, section, partial })
@@ -176,6 +179,7 @@ fn item<'a>(cursor: &mut Cursor<'a>, bounds: &Bounds) -> Result<FetchItem<'a>> {
         4 if is(b"BODY") && cursor.peek() == Some(b'[') => return section_item(cursor, false, bounds),
         4 if is(b"BODY") => FetchItem::Body,
         5 if is(b"FLAGS") => FetchItem::Flags,
+        6 if is(b"MODSEQ") => FetchItem::ModSeq,
         6 if is(b"RFC822") => whole(Spelling::Rfc822, SectionOf::Whole, false),
         8 if is(b"ENVELOPE") => FetchItem::Envelope,
         9 if is(b"BODY.PEEK") => return section_item(cursor, true, bounds),

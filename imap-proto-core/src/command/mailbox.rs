@@ -6,7 +6,7 @@ use super::cursor::{Cursor, Result, Text};
 use super::{Bounds, Expected};
 
 bitflags::bitflags! {
-    /// What STATUS is to tell (RFC 9051 §6.3.11, RFC 3501 §6.3.10, RFC 8438, RFC 7889).
+    /// What STATUS is to tell (RFC 9051 §6.3.11, RFC 3501 §6.3.10, RFC 8438, RFC 7889, RFC 7162 §3.1.7).
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct StatusItems: u16 {
         /// `MESSAGES`
@@ -25,6 +25,8 @@ bitflags::bitflags! {
         const SIZE = 64;
         /// `APPENDLIMIT`
         const APPENDLIMIT = 128;
+        /// `HIGHESTMODSEQ`
+        const HIGHESTMODSEQ = 256;
     }
 
     /// Which names LIST looks for (RFC 5258 §3.1, RFC 6154 §2).
@@ -53,7 +55,7 @@ bitflags::bitflags! {
 }
 
 /// The names of [`StatusItems`].
-pub const STATUS_NAMES: [(StatusItems, &str); 8] = [
+pub const STATUS_NAMES: [(StatusItems, &str); 9] = [
     (StatusItems::MESSAGES, "MESSAGES"),
     (StatusItems::RECENT, "RECENT"),
     (StatusItems::UIDNEXT, "UIDNEXT"),
@@ -62,6 +64,7 @@ pub const STATUS_NAMES: [(StatusItems, &str); 8] = [
     (StatusItems::DELETED, "DELETED"),
     (StatusItems::SIZE, "SIZE"),
     (StatusItems::APPENDLIMIT, "APPENDLIMIT"),
+    (StatusItems::HIGHESTMODSEQ, "HIGHESTMODSEQ"),
 ];
 
 /// A LIST, plain or extended.

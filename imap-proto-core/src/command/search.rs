@@ -39,6 +39,20 @@ pub struct SearchArguments<'a> {
     pub tokens: SmallVec<[SearchToken<'a>; 4]>,
 }
 
+impl SearchArguments<'_> {
+    /// Whether one of the keys is `MODSEQ`.
+    #[must_use]
+    pub fn has_modseq(&self) -> bool {
+        self.tokens.iter().any(|token| matches!(token, SearchToken::Key(SearchKey::ModSeq(_))))
+    }
+
+    /// Whether one of the keys is a set of message numbers.
+    #[must_use]
+    pub fn has_numbers(&self) -> bool {
+        self.tokens.iter().any(|token| matches!(token, SearchToken::Key(SearchKey::Sequence(_))))
+    }
+}
+
 /// A piece of the keys, in the order they were written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SearchToken<'a> {
@@ -80,6 +94,8 @@ pub enum SearchKey<'a> {
     Date(DateOf, When, i64),
     /// `YOUNGER` or, with false, `OLDER`, in seconds (RFC 5032).
     Younger(u64, bool),
+    /// `MODSEQ`: changed at this number or later (RFC 7162 §3.1.5).
+    ModSeq(u64),
     /// `UID`
     Uid(SequenceSet),
     /// A sequence set of message numbers.
@@ -248,6 +264,7 @@ fn key<'a>(cursor: &mut Cursor<'a>, text: bool) -> Result<SearchKey<'a>> {
         b"SENTSINCE" => date(cursor, DateOf::Sent, When::Since),
         b"YOUNGER" => interval(cursor, true),
         b"OLDER" => interval(cursor, false),
+        b"MODSEQ" => super::modifiers::search(cursor).map(SearchKey::ModSeq),
         b"UID" => {
             cursor.space()?;
             SequenceSet::parse(cursor).map(SearchKey::Uid)

@@ -107,6 +107,7 @@ pub(super) fn write(name: &str, folder: &Folder, items: StatusItems, told: Told,
             StatusItems::UNSEEN => u64::from(folder.counts.unseen),
             StatusItems::DELETED => u64::from(folder.counts.deleted),
             StatusItems::SIZE => folder.counts.octets,
+            StatusItems::HIGHESTMODSEQ => folder.highest_modseq.value(),
             _ => append_limit,
         };
         out.put_slice(separator);
