@@ -13,6 +13,7 @@
 mod section;
 
 use bytes::{BufMut, BytesMut};
+use mailstore_trait::date::DateTime;
 use mailstore_trait::flags::{FlagChange, FlagSet, SystemFlags};
 use mailstore_trait::id::Uid;
 use mailstore_trait::item::{ItemPage, ItemRow, ItemsOptions, Projection};
@@ -425,7 +426,7 @@ impl Fetch {
             }
             FetchItem::InternalDate => {
                 out.put_slice(b"INTERNALDATE \"");
-                write_date(row, out);
+                write_date(row.internal_date, out);
                 out.put_u8(b'"');
             }
             FetchItem::Size => {
@@ -445,6 +446,14 @@ impl Fetch {
                 out.put_slice(b"MODSEQ (");
                 response::number(self.newest(page, row).1.change.value(), out);
                 out.put_u8(b')');
+            }
+            FetchItem::EmailId => write_object(b"EMAILID (M", row.email.0, out),
+            FetchItem::ThreadId => write_object(b"THREADID (T", row.thread.0, out),
+            FetchItem::SaveDate => {
+                // RFC 8514 §4.2.
+                out.put_slice(b"SAVEDATE \"");
+                write_date(row.save_date.at_offset(0), out);
+                out.put_u8(b'"');
             }
             FetchItem::Section(_) => {}
         }
@@ -475,8 +484,10 @@ fn scope(core: &Core, set: &SequenceSet) -> UidSet {
 fn projection(items: &[FetchItem<'_>]) -> Projection {
     items.iter().fold(Projection::empty(), |all, item| {
         all | match item {
-            FetchItem::Flags | FetchItem::Uid | FetchItem::ModSeq => Projection::empty(),
-            FetchItem::InternalDate | FetchItem::Size => Projection::DATES,
+            FetchItem::Flags | FetchItem::Uid | FetchItem::ModSeq | FetchItem::EmailId | FetchItem::ThreadId => {
+                Projection::empty()
+            }
+            FetchItem::InternalDate | FetchItem::SaveDate | FetchItem::Size => Projection::DATES,
             FetchItem::Envelope | FetchItem::Body | FetchItem::BodyStructure => {
                 Projection::SKELETON | Projection::DATES
             }
@@ -508,10 +519,20 @@ fn refused_section(refusal: Refusal) -> Reply {
     }
 }
 
-fn write_date(row: &ItemRow, out: &mut BytesMut) {
+fn write_date(date: DateTime, out: &mut BytesMut) {
     use std::fmt::Write as _;
     // Writing into a BytesMut can't fail.
-    let _ = write!(out, "{}", row.internal_date.imap());
+    let _ = write!(out, "{}", date.imap());
+}
+
+/// RFC 8474 §5: a letter and the id in hexadecimal digits.
+fn write_object(head: &[u8], id: [u8; 16], out: &mut BytesMut) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    out.put_slice(head);
+    for digit in id.iter().flat_map(|octet| [octet >> 4, octet & 15]) {
+        out.put_u8(DIGITS.get(usize::from(digit)).copied().unwrap_or(b'0'));
+    }
+    out.put_u8(b')');
 }
 
 fn write_structure(

@@ -264,6 +264,11 @@ fn add(builder: &mut Builder, view: &View, key: SearchKey<'_>) -> Result<Added, 
             let date = mailstore_trait::query::DateOf::Internal;
             add_if(builder, Test::Younger(date, seconds), younger)
         }
+        SearchKey::SaveDateSupported => builder.test(Test::All),
+        // What was never given out is on no message.
+        SearchKey::Email(None) | SearchKey::Thread(None) => add_if(builder, Test::All, false),
+        SearchKey::Email(Some(email)) => builder.test(Test::Email(email)),
+        SearchKey::Thread(Some(thread)) => builder.test(Test::Thread(thread)),
         SearchKey::ModSeq(value) => builder.test(Test::ModSeq(modseq(value))),
         SearchKey::Uid(set) => builder.test(Test::Uids(set.by_uid(view.uids()))),
         SearchKey::Sequence(set) => match set.by_number(view.uids()) {

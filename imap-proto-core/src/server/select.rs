@@ -102,6 +102,12 @@ impl Select {
         out.put_slice(b"] UIDs valid\r\n* OK [UIDNEXT ");
         response::number(u64::from(opened.folder.uid_next.value()), out);
         out.put_slice(b"] Next UID\r\n");
+        if core.config.offers(&["OBJECTID"]) {
+            // RFC 8474 §4.2.
+            out.put_slice(b"* OK [");
+            response::mailbox_id(opened.folder.id, opened.folder.uid_validity, out);
+            out.put_slice(b"] Mailbox\r\n");
+        }
         if core.config.offers(&["CONDSTORE"]) {
             out.put_slice(b"* OK [");
             response::highest_modseq(view.highest(), out);

@@ -99,6 +99,13 @@ pub(super) fn write(name: &str, folder: &Folder, items: StatusItems, told: Told,
         if !items.contains(item) {
             continue;
         }
+        if item == StatusItems::MAILBOXID {
+            // RFC 8474 §4.3.
+            out.put_slice(separator);
+            separator = b" ";
+            response::mailbox_id(folder.id, folder.uid_validity, out);
+            continue;
+        }
         let value = match item {
             StatusItems::MESSAGES => u64::from(folder.counts.exists),
             StatusItems::RECENT => recent,
