@@ -4,9 +4,10 @@
 //! not switched it off. Clients are told again after STARTTLS and after login, because some never ask.
 
 use bytes::{BufMut, BytesMut};
+use mailstore_trait::query::DateOf;
 use mailstore_trait::sasl::Context;
 
-use crate::command::Name;
+use crate::command::{Command, FetchItem, Name, SearchKey, SearchToken, StatusItems};
 use crate::config::Config;
 
 /// What decides whether a capability is offered now.
@@ -63,6 +64,11 @@ const TABLE: &[Row] = &[
     Row { name: "SPECIAL-USE", when: AFTER_LOGIN }, // RFC 6154 §2
     Row { name: "CREATE-SPECIAL-USE", when: AFTER_LOGIN }, // RFC 6154 §3
     Row { name: "STATUS=SIZE", when: AFTER_LOGIN }, // RFC 8438
+    Row { name: "CONDSTORE", when: AFTER_LOGIN }, // RFC 7162 §3.1.1
+    Row { name: "OBJECTID", when: AFTER_LOGIN }, // RFC 8474 §2
+    Row { name: "SAVEDATE", when: AFTER_LOGIN }, // RFC 8514 §3
+    // RFC 7162 §3.2.2, §3.2.3: nothing of it works without CONDSTORE or ENABLE.
+    Row { name: "QRESYNC", when: |facts| facts.logged_in && facts.config.offers(&["CONDSTORE", "ENABLE"]) },
 ];
 
 /// The capability a command belongs to; switching it off makes the command unknown.
@@ -78,6 +84,44 @@ pub(crate) fn of_command(name: Name) -> Option<&'static str> {
         Name::Unselect => "UNSELECT",
         _ => return None,
     })
+}
+
+/// Whether the capabilities that a command's arguments belong to are all offered; else the arguments are unknown.
+pub(crate) fn knows(config: &Config, command: &Command<'_>) -> bool {
+    let condstore = || config.offers(&["CONDSTORE"]);
+    let qresync = || config.offers(&["CONDSTORE", "ENABLE", "QRESYNC"]);
+    let objectid = || config.offers(&["OBJECTID"]);
+    let savedate = || config.offers(&["SAVEDATE"]);
+    let status = |items: StatusItems| {
+        (!items.contains(StatusItems::HIGHESTMODSEQ) || condstore())
+            && (!items.contains(StatusItems::MAILBOXID) || objectid())
+    };
+    match command {
+        Command::Select { parameters, .. } => {
+            (!parameters.condstore || condstore()) && (parameters.qresync.is_none() || qresync())
+        }
+        Command::Fetch { modifiers, items, .. } => {
+            let known = |item: &FetchItem<'_>| match item {
+                FetchItem::ModSeq => condstore(),
+                FetchItem::EmailId | FetchItem::ThreadId => objectid(),
+                FetchItem::SaveDate => savedate(),
+                _ => true,
+            };
+            (modifiers.changed_since.is_none() || condstore())
+                && (!modifiers.vanished || qresync())
+                && items.iter().all(known)
+        }
+        Command::Store { unchanged_since, .. } => unchanged_since.is_none() || condstore(),
+        Command::Search { arguments, .. } => arguments.tokens.iter().all(|token| match token {
+            SearchToken::Key(SearchKey::ModSeq(_)) => condstore(),
+            SearchToken::Key(SearchKey::Email(_) | SearchKey::Thread(_)) => objectid(),
+            SearchToken::Key(SearchKey::Date(DateOf::Saved, ..) | SearchKey::SaveDateSupported) => savedate(),
+            _ => true,
+        }),
+        Command::Status { items, .. } => status(*items),
+        Command::List(arguments) => status(arguments.status),
+        _ => true,
+    }
 }
 
 /// Appends the capabilities, parted by spaces.

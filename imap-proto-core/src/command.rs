@@ -9,6 +9,7 @@
 //! | `cursor` | atoms, strings, numbers |
 //! | `sequence` | sequence sets |
 //! | `flags` | flag lists |
+//! | `modifiers` | what stands in parentheses behind SELECT, FETCH and STORE |
 //! | `fetch`, `search`, `append`, `mailbox` | the arguments of these families |
 
 pub mod append;
@@ -16,6 +17,7 @@ mod cursor;
 pub mod fetch;
 pub mod flags;
 pub mod mailbox;
+pub mod modifiers;
 pub mod search;
 mod sequence;
 
@@ -27,6 +29,7 @@ pub(crate) use cursor::is_astring;
 pub use fetch::{BodySection, FetchItem, FetchItems, Section, SectionOf, Spelling};
 pub use flags::FlagList;
 pub use mailbox::{ListArguments, ListReturn, ListSelect, STATUS_NAMES, StatusItems};
+pub use modifiers::{FetchModifiers, QResync, SelectParameters};
 pub use search::{SearchArguments, SearchKey, SearchReturn, SearchToken, When};
 pub use sequence::SequenceSet;
 
@@ -100,10 +103,15 @@ pub enum Command<'a> {
     },
     /// ENABLE, with the capabilities named.
     Enable(SmallVec<[&'a [u8]; 4]>),
-    /// SELECT
-    Select(Text<'a>),
-    /// EXAMINE
-    Examine(Text<'a>),
+    /// SELECT or EXAMINE.
+    Select {
+        /// Which.
+        mailbox: Text<'a>,
+        /// Whether it was EXAMINE.
+        read_only: bool,
+        /// Parameters in parentheses.
+        parameters: SelectParameters,
+    },
     /// CREATE
     Create {
         /// The name.
@@ -167,6 +175,8 @@ pub enum Command<'a> {
         set: SequenceSet,
         /// What of them.
         items: FetchItems<'a>,
+        /// Which of them.
+        modifiers: FetchModifiers,
     },
     /// STORE or UID STORE.
     Store {
@@ -180,6 +190,8 @@ pub enum Command<'a> {
         silent: bool,
         /// The flags.
         flags: FlagList<'a>,
+        /// `UNCHANGEDSINCE`: leave messages alone that changed after this (RFC 7162 §3.1.3).
+        unchanged_since: Option<u64>,
     },
     /// COPY or UID COPY.
     Copy {
@@ -456,8 +468,10 @@ fn arguments<'a>(name: Name, cursor: &mut Cursor<'a>, bounds: &Bounds) -> Result
         }
         Name::Id => Command::Id(id_fields(cursor, bounds)?),
         Name::Enable => Command::Enable(words(cursor, bounds)?),
-        Name::Select => Command::Select(cursor.astring()?),
-        Name::Examine => Command::Examine(cursor.astring()?),
+        Name::Select | Name::Examine => {
+            let mailbox = cursor.astring()?;
+            Command::Select { mailbox, read_only: name == Name::Examine, parameters: modifiers::select(cursor)? }
+        }
         Name::Create => {
             let mailbox = cursor.astring()?;
             Command::Create { mailbox, uses: mailbox::create_uses(cursor)? }
@@ -486,7 +500,9 @@ fn arguments<'a>(name: Name, cursor: &mut Cursor<'a>, bounds: &Bounds) -> Result
         }
         Name::Fetch | Name::UidFetch => {
             let set = set(cursor)?;
-            Command::Fetch { uid: name == Name::UidFetch, set, items: fetch::items(cursor, bounds)? }
+            let items = fetch::items(cursor, bounds)?;
+            let uid = name == Name::UidFetch;
+            Command::Fetch { uid, set, items, modifiers: modifiers::fetch(cursor, uid)? }
         }
         Name::Store | Name::UidStore => store(cursor, name == Name::UidStore, bounds)?,
         Name::Copy | Name::UidCopy => {
@@ -559,6 +575,7 @@ fn id_fields<'a>(cursor: &mut Cursor<'a>, bounds: &Bounds) -> Result<Vec<(Text<'
 
 fn store<'a>(cursor: &mut Cursor<'a>, uid: bool, bounds: &Bounds) -> Result<Command<'a>> {
     let set = set(cursor)?;
+    let unchanged_since = modifiers::store(cursor)?;
     let from = *cursor;
     let action = match cursor.peek() {
         Some(b'+') => StoreAction::Add,
@@ -574,7 +591,7 @@ fn store<'a>(cursor: &mut Cursor<'a>, uid: bool, bounds: &Bounds) -> Result<Comm
         return from.fail(Expected::StoreItem);
     }
     cursor.space()?;
-    Ok(Command::Store { uid, set, action, silent, flags: flags::list_or_run(cursor, bounds)? })
+    Ok(Command::Store { uid, set, action, silent, flags: flags::list_or_run(cursor, bounds)?, unchanged_since })
 }
 
 #[cfg(test)]

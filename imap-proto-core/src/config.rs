@@ -28,6 +28,13 @@ pub struct Config {
     pub limits: Limits,
 }
 
+impl Config {
+    /// Whether none of these capabilities is left out.
+    pub(crate) fn offers(&self, capabilities: &[&str]) -> bool {
+        !capabilities.iter().any(|capability| self.disabled.contains(*capability))
+    }
+}
+
 impl Default for Config {
     fn default() -> Config {
         let sha256 = mailstore_trait::sasl::ScramHash::Sha256;

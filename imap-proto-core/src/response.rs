@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 use mailstore_trait::flags::{Keyword, SystemFlags};
-use mailstore_trait::id::SeqNum;
+use mailstore_trait::id::{FolderId, ModSeq, SeqNum, UidValidity};
 use mailstore_trait::uid_set::UidSet;
 
 use crate::command::is_astring;
@@ -63,6 +63,41 @@ pub fn set(set: &UidSet, out: &mut BytesMut) {
             number(u64::from(range.end().value()), out);
         }
     }
+}
+
+/// ` MODSEQ (5)`, behind another item (RFC 7162 §3.1.4.2).
+pub fn modseq(modseq: ModSeq, out: &mut BytesMut) {
+    out.put_slice(b" MODSEQ (");
+    number(modseq.value(), out);
+    out.put_u8(b')');
+}
+
+/// `HIGHESTMODSEQ 5`: a code without its brackets (RFC 7162 §3.1.2.1).
+pub fn highest_modseq(modseq: ModSeq, out: &mut BytesMut) {
+    out.put_slice(b"HIGHESTMODSEQ ");
+    number(modseq.value(), out);
+}
+
+/// `MAILBOXID (F5-1)`: a code without its brackets, or STATUS's item (RFC 8474 §4).
+///
+/// A folder that is made again keeps its id and gets another UIDVALIDITY, so the two together are never used again; both
+/// stay when it is renamed.
+pub fn mailbox_id(folder: FolderId, uid_validity: UidValidity, out: &mut BytesMut) {
+    out.put_slice(b"MAILBOXID (F");
+    number(folder.value(), out);
+    out.put_u8(b'-');
+    number(u64::from(uid_validity.value()), out);
+    out.put_u8(b')');
+}
+
+/// `* VANISHED 1:3`, or with `(EARLIER)`; nothing for the empty set (RFC 7162 §3.2.10).
+pub fn vanished(uids: &UidSet, earlier: bool, out: &mut BytesMut) {
+    if uids.is_empty() {
+        return;
+    }
+    out.put_slice(if earlier { b"* VANISHED (EARLIER) " } else { b"* VANISHED " });
+    set(uids, out);
+    out.put_slice(b"\r\n");
 }
 
 /// A mailbox name in modified UTF-7, as an atom where it is one.

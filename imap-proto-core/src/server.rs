@@ -19,6 +19,7 @@
 //! | the others | one family of commands each |
 
 mod append;
+mod condstore;
 mod discard;
 mod expunge;
 mod fetch;
@@ -30,6 +31,7 @@ mod names;
 mod read;
 mod search;
 mod select;
+mod since;
 mod state;
 mod status;
 mod store;
@@ -123,6 +125,8 @@ impl Server {
             name: Name::Noop,
             login: None,
             view: None,
+            condstore: false,
+            qresync: false,
             hint: None,
             unsent: 0,
             now: None,

@@ -1,5 +1,5 @@
 //! A session's view of its selected mailbox: which message has which number, and what the client does not know yet
-//! (RFC 9051 §2.3.1.2, §5.5, §7.5.1; RFC 2180).
+//! (RFC 9051 §2.3.1.2, §5.5, §7.5.1; RFC 2180; RFC 7162 §3.2).
 //!
 //! The view belongs to the session. Other sessions, other protocols and other machines only ever add change records to
 //! the store; the session reads them when it may tell them, and only then do numbers move. So whatever the client asks
@@ -45,7 +45,17 @@ pub struct View {
     gone: UidSet,
     /// Added, but the client was not told.
     added: UidSet,
-    changed: Vec<(Uid, FlagSet)>,
+    changed: Vec<(Uid, ModSeq, FlagSet)>,
+    /// The highest change of any message that this view has read of (RFC 7162 HIGHESTMODSEQ).
+    highest: ModSeq,
+    /// While removals are held: what the highest change was before the first of them.
+    held: Option<ModSeq>,
+    /// The highest MODSEQ the client was told.
+    told: ModSeq,
+    /// Whether the client was told to stay behind what it was told.
+    lagging: bool,
+    /// The UID the next message gets, at least.
+    uid_next: Uid,
     /// Changes of our own that were told, or need not be, with their numbers: their records are passed over.
     own: Vec<(Uid, ModSeq)>,
     /// How far our own commits have come.
@@ -59,6 +69,7 @@ struct Gathered {
     removed: UidSet,
     added: UidSet,
     changed: Vec<(Uid, ModSeq, FlagSet)>,
+    highest: Option<ModSeq>,
     folder_gone: bool,
 }
 
@@ -75,11 +86,15 @@ pub enum Absorbed {
     FolderGone,
 }
 
-/// How far telling may go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How far telling may go, and in which words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct May {
     /// Whether EXPUNGE may be told now.
     pub expunge: bool,
+    /// Whether FETCH brings MODSEQ (RFC 7162 §3.1).
+    pub modseq: bool,
+    /// Whether VANISHED is told in place of EXPUNGE (RFC 7162 §3.2.10).
+    pub vanished: bool,
 }
 
 impl View {
@@ -100,6 +115,11 @@ impl View {
             gone: UidSet::new(),
             added: UidSet::new(),
             changed: Vec::new(),
+            highest: view.folder.highest_modseq,
+            held: None,
+            told: ModSeq::FIRST,
+            lagging: false,
+            uid_next: view.folder.uid_next,
             own: Vec::new(),
             committed: view.at,
             gathering: Gathered::default(),
@@ -148,6 +168,34 @@ impl View {
         self.at
     }
 
+    /// The UID the next message gets, as far as this view knows: every message that ever was here had a smaller one.
+    #[must_use]
+    pub fn uid_next(&self) -> Uid {
+        let behind = self.uids.last().map_or(Uid::MIN, |last| last.plus(1));
+        self.uid_next.max(behind)
+    }
+
+    /// The mod-sequence up to which the client was told everything (RFC 7162 §3.2).
+    #[must_use]
+    pub fn highest(&self) -> ModSeq {
+        self.held.unwrap_or(self.highest)
+    }
+
+    /// Notes a MODSEQ that is told. When it is of a change this view has not read of, the view is behind.
+    pub fn note_modseq(&mut self, modseq: ModSeq) {
+        self.told = self.told.max(modseq);
+        self.committed = self.committed.max(modseq);
+    }
+
+    /// The mod-sequence to be told beside what else was told: present when the client, going by the highest MODSEQ it was
+    /// told, would miss a removal that is held, and once more when that is over (RFC 7162 §3.2, §6).
+    pub fn correction(&mut self) -> Option<ModSeq> {
+        let behind = self.highest() < self.told;
+        let corrects = behind || self.lagging;
+        self.lagging = behind;
+        corrects.then(|| self.highest())
+    }
+
     /// Those of these messages that are still there, as far as this view knows.
     #[must_use]
     pub fn present(&self, uids: &UidSet) -> UidSet {
@@ -157,6 +205,23 @@ impl View {
         let mut present = UidMap::clone(&self.uids);
         present.remove(&self.gone);
         present.intersection(uids)
+    }
+
+    /// Those of these UIDs that the client does not take for messages.
+    #[must_use]
+    pub fn absent(&self, uids: &UidSet) -> UidSet {
+        let mut absent = UidSet::new();
+        let mut next = Uid::MIN;
+        for range in self.uids.ranges() {
+            if let Some(last) = Uid::new(range.start().value() - 1) {
+                absent.insert_range(next..=last);
+            }
+            next = range.end().plus(1);
+        }
+        if self.uids.last() != Some(Uid::MAX) {
+            absent.insert_range(next..=Uid::MAX);
+        }
+        absent.intersection(uids)
     }
 
     /// Whether some of these messages were removed and the client was not told.
@@ -171,11 +236,14 @@ impl View {
     /// not want to be told; `upto` is the account's counter after it.
     pub fn note_own_flags(&mut self, rows: impl Iterator<Item = (Uid, ModSeq)>, upto: ModSeq) {
         let before = self.own.len();
+        let mut highest = self.highest;
+        let rows = rows.inspect(|&(_, change)| highest = highest.max(change));
         self.own.extend(rows.filter(|&(_, change)| change > self.at));
         let own = (self.own.len() - before) as u64;
         // Numbers have no holes, so when the counter moved by as much as our own changes nobody else changed anything.
         if before == 0 && self.at == self.committed && self.at.value() + own == upto.value() {
             self.at = upto;
+            self.highest = highest;
             self.own.clear();
         }
         self.committed = self.committed.max(upto);
@@ -183,7 +251,7 @@ impl View {
 
     /// Notes messages that a commit of ours removed.
     pub fn note_own_removal(&mut self, uids: &UidSet, upto: ModSeq) {
-        union(&mut self.gone, &self.uids.intersection(uids));
+        self.note_removed(uids);
         self.committed = self.committed.max(upto);
     }
 
@@ -208,6 +276,7 @@ impl View {
                 self.gathering.folder_gone |= record.kind.contains(ChangeKind::REMOVED);
                 continue;
             };
+            self.gathering.highest = self.gathering.highest.max(Some(record.change));
             if record.kind.contains(ChangeKind::REMOVED) {
                 self.gathering.removed.insert(uid);
             } else if record.created > self.at && self.uids.seq(uid).is_none() {
@@ -233,6 +302,7 @@ impl View {
         for (uid, change, flags) in gathered.changed {
             self.note_changed(uid, change, flags);
         }
+        self.highest = self.highest.max(gathered.highest.unwrap_or(ModSeq::FIRST));
         self.at = self.at.max(page.upto);
         self.own.clear();
         Absorbed::Done
@@ -252,6 +322,8 @@ impl View {
         let mut removed = UidMap::clone(&self.uids);
         removed.remove(&now);
         self.note_removed(&removed.to_set());
+        self.highest = self.highest.max(view.folder.highest_modseq);
+        self.uid_next = self.uid_next.max(view.folder.uid_next);
         let known = self.uids.intersection(&now);
         let last = self.uids.last();
         self.note_added(view.uids.iter().filter(|uid| last.is_none_or(|last| *uid > last)));
@@ -271,6 +343,10 @@ impl View {
 
     fn note_removed(&mut self, uids: &UidSet) {
         union(&mut self.gone, &self.uids.intersection(uids));
+        if !self.gone.is_empty() {
+            // Every removal not known before is a later change than all that were.
+            self.held.get_or_insert(self.highest);
+        }
     }
 
     fn note_added(&mut self, uids: impl Iterator<Item = Uid>) {
@@ -287,7 +363,7 @@ impl View {
         let own = self.own.binary_search(&(uid, change)).is_ok();
         let known = self.uids.seq(uid).is_some() && !self.gone.contains(uid) && !self.added.contains(uid);
         if known && !own {
-            self.changed.push((uid, flags));
+            self.changed.push((uid, change, flags));
         }
     }
 
@@ -319,10 +395,11 @@ impl View {
     #[must_use]
     pub fn tell(&mut self, may: May, out: &mut BytesMut) -> bool {
         if may.expunge && !self.gone.is_empty() {
-            self.tell_expunged(out);
+            self.tell_expunged(may, out);
             if !self.gone.is_empty() {
                 return true;
             }
+            self.held = None;
         }
         if !self.added.is_empty() {
             self.added = UidSet::new();
@@ -330,22 +407,29 @@ impl View {
             response::count(self.recent.len(), "RECENT", out);
         }
         let rest = self.changed.split_off(self.changed.len().min(TOLD_AT_ONCE));
-        for (uid, flags) in std::mem::replace(&mut self.changed, rest) {
+        for (uid, change, flags) in std::mem::replace(&mut self.changed, rest) {
             let Some(seq) = self.uids.seq(uid) else { continue };
             response::fetch_head(seq, out);
             out.put_slice(b"UID ");
             response::number(u64::from(uid.value()), out);
             out.put_slice(b" FLAGS ");
             response::flags(flags.system, flags.keywords().iter(), self.recent.contains(uid), out);
+            if may.modseq {
+                self.told = self.told.max(change);
+                response::modseq(change, out);
+            }
             out.put_slice(b")\r\n");
         }
         !self.changed.is_empty()
     }
 
     /// From the last to the first, so that each number is right when it is told and none has to be counted anew.
-    fn tell_expunged(&mut self, out: &mut BytesMut) {
+    fn tell_expunged(&mut self, may: May, out: &mut BytesMut) {
         let told = self.gone.split_off(self.gone.len().saturating_sub(TOLD_AT_ONCE as u64));
-        for range in told.ranges().rev() {
+        if may.vanished {
+            response::vanished(&told, false, out);
+        }
+        for range in told.ranges().rev().filter(|_| !may.vanished) {
             for uid in (range.start().value()..=range.end().value()).rev().filter_map(Uid::new) {
                 if let Some(seq) = self.uids.seq(uid) {
                     response::count(u64::from(seq.value()), "EXPUNGE", out);
@@ -355,7 +439,7 @@ impl View {
         Arc::make_mut(&mut self.uids).remove(&told);
         self.recent = self.uids.intersection(&self.recent);
         self.added = self.uids.intersection(&self.added);
-        self.changed.retain(|(uid, _)| !told.contains(*uid));
+        self.changed.retain(|(uid, ..)| !told.contains(*uid));
     }
 }
 

@@ -25,6 +25,14 @@ pub enum FetchItem<'a> {
     Body,
     /// `BODYSTRUCTURE`
     BodyStructure,
+    /// `MODSEQ` (RFC 7162 §3.1.4.2)
+    ModSeq,
+    /// `EMAILID` (RFC 8474 §5.1)
+    EmailId,
+    /// `THREADID` (RFC 8474 §5.2)
+    ThreadId,
+    /// `SAVEDATE` (RFC 8514 §4.2)
+    SaveDate,
     /// `BODY[…]`, `BODY.PEEK[…]` and the `RFC822` forms.
     Section(BodySection<'a>),
 }
@@ -108,6 +116,10 @@ impl FetchItem<'_> {
             FetchItem::Envelope => FetchItem::Envelope,
             FetchItem::Body => FetchItem::Body,
             FetchItem::BodyStructure => FetchItem::BodyStructure,
+            FetchItem::ModSeq => FetchItem::ModSeq,
+            FetchItem::EmailId => FetchItem::EmailId,
+            FetchItem::ThreadId => FetchItem::ThreadId,
+            FetchItem::SaveDate => FetchItem::SaveDate,
             FetchItem::Section(BodySection { spelling, peek, section, partial }) => {
                 let section = Section { part: section.part, of: section.of.into_owned() };
                 FetchItem::Section(BodySection { spelling, peek, section, partial })
@@ -176,7 +188,11 @@ fn item<'a>(cursor: &mut Cursor<'a>, bounds: &Bounds) -> Result<FetchItem<'a>> {
         4 if is(b"BODY") && cursor.peek() == Some(b'[') => return section_item(cursor, false, bounds),
         4 if is(b"BODY") => FetchItem::Body,
         5 if is(b"FLAGS") => FetchItem::Flags,
+        6 if is(b"MODSEQ") => FetchItem::ModSeq,
         6 if is(b"RFC822") => whole(Spelling::Rfc822, SectionOf::Whole, false),
+        7 if is(b"EMAILID") => FetchItem::EmailId,
+        8 if is(b"THREADID") => FetchItem::ThreadId,
+        8 if is(b"SAVEDATE") => FetchItem::SaveDate,
         8 if is(b"ENVELOPE") => FetchItem::Envelope,
         9 if is(b"BODY.PEEK") => return section_item(cursor, true, bounds),
         11 if is(b"RFC822.SIZE") => FetchItem::Size,

@@ -6,7 +6,7 @@ use super::cursor::{Cursor, Result, Text};
 use super::{Bounds, Expected};
 
 bitflags::bitflags! {
-    /// What STATUS is to tell (RFC 9051 §6.3.11, RFC 3501 §6.3.10, RFC 8438, RFC 7889).
+    /// What STATUS is to tell (RFC 9051 §6.3.11, RFC 3501 §6.3.10, RFC 8438, RFC 7889, RFC 7162 §3.1.7, RFC 8474 §4.3).
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct StatusItems: u16 {
         /// `MESSAGES`
@@ -25,6 +25,10 @@ bitflags::bitflags! {
         const SIZE = 64;
         /// `APPENDLIMIT`
         const APPENDLIMIT = 128;
+        /// `HIGHESTMODSEQ`
+        const HIGHESTMODSEQ = 256;
+        /// `MAILBOXID`
+        const MAILBOXID = 512;
     }
 
     /// Which names LIST looks for (RFC 5258 §3.1, RFC 6154 §2).
@@ -53,7 +57,7 @@ bitflags::bitflags! {
 }
 
 /// The names of [`StatusItems`].
-pub const STATUS_NAMES: [(StatusItems, &str); 8] = [
+pub const STATUS_NAMES: [(StatusItems, &str); 10] = [
     (StatusItems::MESSAGES, "MESSAGES"),
     (StatusItems::RECENT, "RECENT"),
     (StatusItems::UIDNEXT, "UIDNEXT"),
@@ -62,6 +66,8 @@ pub const STATUS_NAMES: [(StatusItems, &str); 8] = [
     (StatusItems::DELETED, "DELETED"),
     (StatusItems::SIZE, "SIZE"),
     (StatusItems::APPENDLIMIT, "APPENDLIMIT"),
+    (StatusItems::HIGHESTMODSEQ, "HIGHESTMODSEQ"),
+    (StatusItems::MAILBOXID, "MAILBOXID"),
 ];
 
 /// A LIST, plain or extended.

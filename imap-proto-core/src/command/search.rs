@@ -1,4 +1,4 @@
-//! What SEARCH asks for (RFC 9051 §6.4.4, RFC 4731, RFC 5032): keys as a flat row of tokens.
+//! What SEARCH asks for (RFC 9051 §6.4.4, RFC 4731, RFC 5032, RFC 7162, RFC 8474, RFC 8514): keys as a flat row of tokens.
 //!
 //! The row is in the order it was written. Reading it is a loop with a stack of open combinations, so nesting costs no
 //! stack, and `query::Builder` takes it token by token once the session has turned numbers into UIDs.
@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use mailstore_trait::date::{days_from_civil, month_by_name};
 use mailstore_trait::flags::SystemFlags;
+use mailstore_trait::id::{EmailId, ThreadId};
 use mailstore_trait::query::{Combine, DateOf};
 use smallvec::SmallVec;
 
@@ -37,6 +38,20 @@ pub struct SearchArguments<'a> {
     pub charset_known: bool,
     /// The keys.
     pub tokens: SmallVec<[SearchToken<'a>; 4]>,
+}
+
+impl SearchArguments<'_> {
+    /// Whether one of the keys is `MODSEQ`.
+    #[must_use]
+    pub fn has_modseq(&self) -> bool {
+        self.tokens.iter().any(|token| matches!(token, SearchToken::Key(SearchKey::ModSeq(_))))
+    }
+
+    /// Whether one of the keys is a set of message numbers.
+    #[must_use]
+    pub fn has_numbers(&self) -> bool {
+        self.tokens.iter().any(|token| matches!(token, SearchToken::Key(SearchKey::Sequence(_))))
+    }
 }
 
 /// A piece of the keys, in the order they were written.
@@ -80,6 +95,14 @@ pub enum SearchKey<'a> {
     Date(DateOf, When, i64),
     /// `YOUNGER` or, with false, `OLDER`, in seconds (RFC 5032).
     Younger(u64, bool),
+    /// `MODSEQ`: changed at this number or later (RFC 7162 §3.1.5).
+    ModSeq(u64),
+    /// `EMAILID`: this message, or none when the id is none of ours (RFC 8474 §6).
+    Email(Option<EmailId>),
+    /// `THREADID`: of this conversation (RFC 8474 §6).
+    Thread(Option<ThreadId>),
+    /// `SAVEDATESUPPORTED` (RFC 8514 §4.3)
+    SaveDateSupported,
     /// `UID`
     Uid(SequenceSet),
     /// A sequence set of message numbers.
@@ -204,7 +227,7 @@ fn key<'a>(cursor: &mut Cursor<'a>, text: bool) -> Result<SearchKey<'a>> {
     }
     let from = *cursor;
     let word = cursor.item_word();
-    let mut upper = [0u8; 12];
+    let mut upper = [0u8; 20];
     let Some(upper) = upper.get_mut(..word.len()) else { return from.fail(Expected::SearchKey) };
     upper.copy_from_slice(word);
     upper.make_ascii_uppercase();
@@ -246,14 +269,46 @@ fn key<'a>(cursor: &mut Cursor<'a>, text: bool) -> Result<SearchKey<'a>> {
         b"SENTBEFORE" => date(cursor, DateOf::Sent, When::Before),
         b"SENTON" => date(cursor, DateOf::Sent, When::On),
         b"SENTSINCE" => date(cursor, DateOf::Sent, When::Since),
+        b"SAVEDBEFORE" => date(cursor, DateOf::Saved, When::Before),
+        b"SAVEDON" => date(cursor, DateOf::Saved, When::On),
+        b"SAVEDSINCE" => date(cursor, DateOf::Saved, When::Since),
+        b"SAVEDATESUPPORTED" => Ok(SearchKey::SaveDateSupported),
+        b"EMAILID" => Ok(SearchKey::Email(object_id(cursor, b'M')?.map(EmailId))),
+        b"THREADID" => Ok(SearchKey::Thread(object_id(cursor, b'T')?.map(ThreadId))),
         b"YOUNGER" => interval(cursor, true),
         b"OLDER" => interval(cursor, false),
+        b"MODSEQ" => super::modifiers::search(cursor).map(SearchKey::ModSeq),
         b"UID" => {
             cursor.space()?;
             SequenceSet::parse(cursor).map(SearchKey::Uid)
         }
         _ => from.fail(Expected::SearchKey),
     }
+}
+
+/// RFC 8474 §7, objectid; nothing for one that was not given out here: a letter and 32 hexadecimal digits.
+fn object_id(cursor: &mut Cursor<'_>, letter: u8) -> Result<Option<[u8; 16]>> {
+    cursor.space()?;
+    let from = *cursor;
+    let id = cursor.atom()?;
+    if id.len() > 255 || !id.iter().all(|&octet| octet.is_ascii_alphanumeric() || matches!(octet, b'_' | b'-')) {
+        return from.fail(Expected::SearchKey);
+    }
+    let digits = id.strip_prefix(&[letter]).filter(|digits| digits.len() == 32);
+    Ok(digits.and_then(|digits| {
+        let mut octets = [0u8; 16];
+        for (octet, pair) in octets.iter_mut().zip(digits.chunks_exact(2)) {
+            for &digit in pair {
+                let value = match digit {
+                    b'0'..=b'9' => digit - b'0',
+                    b'a'..=b'f' => digit - b'a' + 10,
+                    _ => return None,
+                };
+                *octet = (*octet << 4) | value;
+            }
+        }
+        Some(octets)
+    }))
 }
 
 fn keyword<'a>(cursor: &mut Cursor<'a>, set: bool) -> Result<SearchKey<'a>> {

@@ -83,6 +83,26 @@ impl SequenceSet {
         uids
     }
 
+    /// Whether `*` stands in it.
+    pub(crate) fn has_star(&self) -> bool {
+        self.ranges.iter().any(|&(a, b)| a == 0 || b == 0)
+    }
+
+    /// How many numbers were written, those in several ranges counted in each. `*` counts for nothing.
+    pub(crate) fn count(&self) -> u64 {
+        self.resolve(0).map(|(first, last)| u64::from(last - first) + 1).sum()
+    }
+
+    /// The numbers in the order they were written.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = u32> + '_ {
+        self.resolve(0).flat_map(|(first, last)| first..=last)
+    }
+
+    /// The UIDs meant, whether there are such messages or not; `*` is `largest`.
+    pub(crate) fn all_uids(&self, largest: Uid) -> UidSet {
+        self.uids(largest)
+    }
+
     /// How many ranges were written.
     #[must_use]
     pub fn len(&self) -> usize {

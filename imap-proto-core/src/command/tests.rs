@@ -66,7 +66,7 @@ fn errors_say_what_was_expected() {
     assert_eq!(error("a LOGIN x\r\n"), Expected::Space);
     assert_eq!(error("a LOGIN x {9}\r\n\r\n"), Expected::Literal);
     assert_eq!(error("a STORE 1 NONSENSE (\\Seen)\r\n"), Expected::StoreItem);
-    assert_eq!(error("a SELECT INBOX (CONDSTORE)\r\n"), Expected::End);
+    assert_eq!(error("a SELECT INBOX NONSENSE\r\n"), Expected::Open);
     assert_eq!(error("a FETCH 0 FLAGS\r\n"), Expected::SequenceSet);
     assert_eq!(error("a ENABLE\r\n"), Expected::Space);
     assert_eq!(error("a APPEND x\r\n"), Expected::Literal);

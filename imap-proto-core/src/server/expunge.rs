@@ -1,4 +1,4 @@
-//! EXPUNGE, UID EXPUNGE and CLOSE (RFC 9051 §6.4.3, §6.4.9, §6.4.1; RFC 4315 §2.1).
+//! EXPUNGE, UID EXPUNGE and CLOSE (RFC 9051 §6.4.3, §6.4.9, §6.4.1; RFC 4315 §2.1; RFC 7162 §3.2.7-§3.2.9).
 //!
 //! First the messages with `\Deleted` are looked for, then removed, cut at [`Limits::batch`](crate::Limits::batch) a
 //! commit; each commit removes only those that still have the flag.
@@ -12,6 +12,7 @@ use mailstore_trait::uid_set::UidSet;
 
 use super::state::{Core, Flow, Step, finish};
 use super::store::refused;
+use super::sync::Finish;
 use crate::command::SequenceSet;
 use crate::request::{self, Answer};
 use crate::response::Reply;
@@ -25,6 +26,8 @@ pub(super) struct Expunge {
     scope: UidSet,
     /// Messages with `\Deleted`.
     deleted: UidSet,
+    /// Whether a message was removed.
+    any: bool,
     answer: Option<Answer>,
 }
 
@@ -46,7 +49,7 @@ impl Expunge {
     }
 
     fn flow(close: bool, scope: UidSet) -> Flow {
-        Flow::Expunge(Box::new(Expunge { close, scope, deleted: UidSet::new(), answer: None }))
+        Flow::Expunge(Box::new(Expunge { close, scope, deleted: UidSet::new(), any: false, answer: None }))
     }
 
     pub(super) fn poll(&mut self, core: &mut Core) -> Step {
@@ -83,15 +86,19 @@ impl Expunge {
             return core.ask(request::Expunge { account, folder, uids });
         }
         if self.close {
+            // RFC 7162 §3.2.8: HIGHESTMODSEQ is not told, because what others changed was not.
             core.view = None;
             return finish(Reply::ok("CLOSE completed"));
         }
-        finish(Reply::ok("EXPUNGE completed"))
+        // RFC 7162 §3.2.7, and RFC 7162 §3.2.9 with UIDs: what was removed has its number told.
+        let done = Reply::ok("EXPUNGE completed");
+        if self.any { Step::Go(Flow::Finish(Box::new(Finish::expunged(done)))) } else { finish(done) }
     }
 
     pub(super) fn answer(&mut self, core: &mut Core, answer: Answer) {
         if let (Answer::Expunge(Ok(expunged)), Some(view)) = (&answer, &mut core.view) {
             view.note_own_removal(&expunged.uids, expunged.upto);
+            self.any |= !expunged.uids.is_empty();
         }
         self.answer = Some(answer);
     }

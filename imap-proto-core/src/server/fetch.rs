@@ -1,4 +1,4 @@
-//! FETCH (RFC 9051 §6.4.5, §7.5.2; RFC 3501 §6.4.5, §7.4.2).
+//! FETCH (RFC 9051 §6.4.5, §7.5.2; RFC 3501 §6.4.5, §7.4.2; RFC 7162 §3.1.4, §3.2.6).
 //!
 //! Rows come in pages, small contents with them; larger ones are read in ranges while there is room in the output, and
 //! the store's octets are passed on uncopied. What a client does not take is not asked for.
@@ -13,16 +13,20 @@
 mod section;
 
 use bytes::{BufMut, BytesMut};
+use mailstore_trait::date::DateTime;
 use mailstore_trait::flags::{FlagChange, FlagSet, SystemFlags};
+use mailstore_trait::id::Uid;
 use mailstore_trait::item::{ItemPage, ItemRow, ItemsOptions, Projection};
 use mailstore_trait::mime::{PartRef, SkeletonRef};
 use mailstore_trait::session::CloseReason;
 use mailstore_trait::uid_set::UidSet;
 
+use super::condstore::modseq;
 use super::search::after;
+use super::since::Since;
 use super::state::{Core, Flow, Step, finish};
 use super::store::{messages, refused};
-use crate::command::{FetchItem, FetchItems, SectionOf, SequenceSet};
+use crate::command::{FetchItem, FetchItems, FetchModifiers, SectionOf, SequenceSet};
 use crate::event::Event;
 use crate::request::{Answer, FlagsSet, Items, ReadBody, Refusal, SetFlags};
 use crate::response::{self, Reply};
@@ -35,6 +39,10 @@ pub(super) struct Fetch {
     uid: bool,
     items: FetchItems<'static>,
     options: ItemsOptions,
+    /// What is to be found out first of CHANGEDSINCE.
+    since: Option<Since>,
+    /// The answer, where it is another command's.
+    done: Option<Reply>,
     /// Whether `\Seen` is to be set.
     marks: bool,
     /// Messages behind the current chunk.
@@ -62,6 +70,7 @@ pub(super) struct Fetch {
 #[derive(Debug)]
 enum Stage {
     Next,
+    AwaitSince,
     AwaitScout,
     AwaitMark,
     AwaitPage,
@@ -71,7 +80,13 @@ enum Stage {
 }
 
 impl Fetch {
-    pub(super) fn start(core: &mut Core, uid: bool, set: &SequenceSet, items: FetchItems<'_>) -> Step {
+    pub(super) fn start(
+        core: &mut Core,
+        uid: bool,
+        set: &SequenceSet,
+        items: FetchItems<'_>,
+        modifiers: FetchModifiers,
+    ) -> Step {
         let left = match messages(core, uid, set) {
             Ok(left) => left,
             Err(reply) => return finish(reply),
@@ -81,16 +96,37 @@ impl Fetch {
         if uid && !items.contains(&FetchItem::Uid) {
             items.insert(0, FetchItem::Uid);
         }
+        // RFC 7162 §3.1.4.1: CHANGEDSINCE asks for MODSEQ too.
+        if modifiers.changed_since.is_some() && !items.contains(&FetchItem::ModSeq) {
+            items.push(FetchItem::ModSeq);
+        }
+        let since = modifiers.changed_since.map(|since| {
+            let scope = if modifiers.vanished { scope(core, set) } else { UidSet::new() };
+            Since::new(modseq(since), left.clone(), scope, None)
+        });
+        Step::Go(Flow::Fetch(Box::new(Fetch::new(core, uid, left, items, since))))
+    }
+
+    /// The rest of a SELECT (QRESYNC): as if by `UID FETCH known (FLAGS) (CHANGEDSINCE n VANISHED)` (RFC 7162 §3.2.5.1).
+    pub(super) fn resynchronize(core: &mut Core, since: Since, known: UidSet, done: Reply) -> Step {
+        let items = FetchItems::from_iter([FetchItem::Uid, FetchItem::Flags, FetchItem::ModSeq]);
+        let fetch = Fetch { done: Some(done), ..Fetch::new(core, true, known, items, Some(since)) };
+        Step::Go(Flow::Fetch(Box::new(fetch)))
+    }
+
+    fn new(core: &Core, uid: bool, left: UidSet, items: FetchItems<'static>, since: Option<Since>) -> Fetch {
         let read_only = core.view.as_ref().is_none_or(crate::view::View::is_read_only);
         let marks = !read_only && items.iter().any(|item| matches!(item, FetchItem::Section(section) if !section.peek));
         let mut options = ItemsOptions::new(projection(&items));
         options.max_rows = core.config.limits.rows;
         options.content_up_to = core.config.limits.inline;
         let asked = left.len();
-        Step::Go(Flow::Fetch(Box::new(Fetch {
+        Fetch {
             uid,
             items,
             options,
+            since,
+            done: None,
             marks,
             left,
             chunk: UidSet::new(),
@@ -106,16 +142,22 @@ impl Fetch {
             found: 0,
             failed: None,
             stage: Stage::Next,
-        })))
+        }
     }
 
     pub(super) fn poll(&mut self, core: &mut Core) -> Step {
         match std::mem::replace(&mut self.stage, Stage::Next) {
             Stage::Next => self.next(core),
             Stage::Rows => self.rows(core),
-            Stage::Failed(refusal) => finish(refused(refusal)),
+            Stage::Failed(refusal) => {
+                // A SELECT (QRESYNC) that can't tell what vanished must not be taken for one that did.
+                if self.done.is_some() {
+                    core.view = None;
+                }
+                finish(refused(refusal))
+            }
             // Polled before its answer came.
-            Stage::AwaitScout | Stage::AwaitMark | Stage::AwaitPage | Stage::AwaitRead => {
+            Stage::AwaitSince | Stage::AwaitScout | Stage::AwaitMark | Stage::AwaitPage | Stage::AwaitRead => {
                 core.close(CloseReason::Unanswered);
                 Step::Flush
             }
@@ -124,6 +166,12 @@ impl Fetch {
 
     pub(super) fn answer(&mut self, core: &mut Core, answer: Answer) {
         self.stage = match (std::mem::replace(&mut self.stage, Stage::Next), answer) {
+            (Stage::AwaitSince, answer) => {
+                if let Some(since) = &mut self.since {
+                    since.answer(core, answer);
+                }
+                Stage::Next
+            }
             (Stage::AwaitScout, Answer::Items(Ok(page))) => {
                 self.mark = unseen(&page, &self.marked);
                 Stage::Next
@@ -166,6 +214,17 @@ impl Fetch {
             return finish(Reply::bad("No mailbox is selected"));
         };
         let folder = view.folder();
+        if let Some(mut since) = self.since.take() {
+            if let Some(step) = since.poll(core, account, folder) {
+                self.since = Some(since);
+                self.stage = Stage::AwaitSince;
+                return step;
+            }
+            if let Err(refusal) = self.since_known(core, since) {
+                self.stage = Stage::Failed(refusal);
+            }
+            return Step::Flush;
+        }
         if !self.mark.is_empty() {
             return self.mark(core);
         }
@@ -191,6 +250,16 @@ impl Fetch {
         core.ask(Items { account, folder, uids, options: self.options })
     }
 
+    fn since_known(&mut self, core: &mut Core, since: Since) -> Result<(), Refusal> {
+        let Core { view: Some(view), outbox, .. } = core else { return Ok(()) };
+        let (changed, vanished) = since.outcome(view)?;
+        // RFC 7162 §3.2.6: before any FETCH.
+        response::vanished(&vanished, true, outbox.text());
+        self.asked = changed.len();
+        self.left = changed;
+        Ok(())
+    }
+
     /// Sets `\Seen` of what is to be marked.
     fn mark(&mut self, core: &mut Core) -> Step {
         let uids = std::mem::take(&mut self.mark);
@@ -211,7 +280,10 @@ impl Fetch {
         self.set = Some(set.page);
     }
 
-    fn done(&self) -> Reply {
+    fn done(&mut self) -> Reply {
+        if let Some(done) = self.done.take() {
+            return done;
+        }
         match self.failed {
             Some(refusal) => refused_section(refusal),
             // RFC 2180 §4.1: some messages were removed meanwhile, and the client could not know.
@@ -307,12 +379,28 @@ impl Fetch {
                 }
             }
         }
+        let marked = self.marked.contains(row.uid);
         let out = core.outbox.text();
         // RFC 9051 §6.4.5: when \Seen was set by this, the flags are told with it.
-        if self.marked.contains(row.uid) && !items.contains(&FetchItem::Flags) {
+        if marked && !items.contains(&FetchItem::Flags) {
             out.put_slice(b" FLAGS ");
             self.flags(page, row, recent, out);
         }
+        // RFC 7162 §3.2.4: and then the UID and the mod-sequence too.
+        if marked && core.condstore {
+            if !items.contains(&FetchItem::Uid) {
+                out.put_slice(b" UID ");
+                response::number(u64::from(row.uid.value()), out);
+            }
+            if !items.contains(&FetchItem::ModSeq) {
+                response::modseq(self.newest(page, row).1.change, out);
+            }
+        }
+        let told = (marked && core.condstore) || items.contains(&FetchItem::ModSeq);
+        if let Some(view) = core.view.as_mut().filter(|_| told) {
+            view.note_modseq(self.newest(page, row).1.change);
+        }
+        let out = core.outbox.text();
         out.put_slice(b")\r\n");
         Ok(())
     }
@@ -338,7 +426,7 @@ impl Fetch {
             }
             FetchItem::InternalDate => {
                 out.put_slice(b"INTERNALDATE \"");
-                write_date(row, out);
+                write_date(row.internal_date, out);
                 out.put_u8(b'"');
             }
             FetchItem::Size => {
@@ -354,27 +442,52 @@ impl Fetch {
             }
             FetchItem::Body => write_structure(b"BODY ", root, structure::body, row, out),
             FetchItem::BodyStructure => write_structure(b"BODYSTRUCTURE ", root, structure::body_structure, row, out),
+            FetchItem::ModSeq => {
+                out.put_slice(b"MODSEQ (");
+                response::number(self.newest(page, row).1.change.value(), out);
+                out.put_u8(b')');
+            }
+            FetchItem::EmailId => write_object(b"EMAILID (M", row.email.0, out),
+            FetchItem::ThreadId => write_object(b"THREADID (T", row.thread.0, out),
+            FetchItem::SaveDate => {
+                // RFC 8514 §4.2.
+                out.put_slice(b"SAVEDATE \"");
+                write_date(row.save_date.at_offset(0), out);
+                out.put_u8(b'"');
+            }
             FetchItem::Section(_) => {}
         }
     }
 
     /// The row's flags; of a message just marked, as they were after that.
     fn flags(&self, page: &ItemPage, row: &ItemRow, recent: bool, out: &mut BytesMut) {
+        let (page, row) = self.newest(page, row);
+        response::flags(row.flags, page.keywords(row), recent, out);
+    }
+
+    fn newest<'p>(&'p self, page: &'p ItemPage, row: &'p ItemRow) -> (&'p ItemPage, &'p ItemRow) {
         let set = self.set.as_ref().and_then(|set| {
             let at = set.rows().binary_search_by_key(&row.uid, |row| row.uid).ok()?;
             set.rows().get(at).filter(|newer| newer.change >= row.change).map(|row| (set, row))
         });
-        let (page, row) = set.unwrap_or((page, row));
-        response::flags(row.flags, page.keywords(row), recent, out);
+        set.unwrap_or((page, row))
     }
+}
+
+/// UIDs of which removals are told: `*` is the last that was ever given out.
+fn scope(core: &Core, set: &SequenceSet) -> UidSet {
+    let last = core.view.as_ref().and_then(|view| Uid::new(view.uid_next().value() - 1));
+    last.map_or_else(UidSet::new, |last| set.all_uids(last))
 }
 
 /// What rows must bring for these items.
 fn projection(items: &[FetchItem<'_>]) -> Projection {
     items.iter().fold(Projection::empty(), |all, item| {
         all | match item {
-            FetchItem::Flags | FetchItem::Uid => Projection::empty(),
-            FetchItem::InternalDate | FetchItem::Size => Projection::DATES,
+            FetchItem::Flags | FetchItem::Uid | FetchItem::ModSeq | FetchItem::EmailId | FetchItem::ThreadId => {
+                Projection::empty()
+            }
+            FetchItem::InternalDate | FetchItem::SaveDate | FetchItem::Size => Projection::DATES,
             FetchItem::Envelope | FetchItem::Body | FetchItem::BodyStructure => {
                 Projection::SKELETON | Projection::DATES
             }
@@ -406,10 +519,20 @@ fn refused_section(refusal: Refusal) -> Reply {
     }
 }
 
-fn write_date(row: &ItemRow, out: &mut BytesMut) {
+fn write_date(date: DateTime, out: &mut BytesMut) {
     use std::fmt::Write as _;
     // Writing into a BytesMut can't fail.
-    let _ = write!(out, "{}", row.internal_date.imap());
+    let _ = write!(out, "{}", date.imap());
+}
+
+/// RFC 8474 §5: a letter and the id in hexadecimal digits.
+fn write_object(head: &[u8], id: [u8; 16], out: &mut BytesMut) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    out.put_slice(head);
+    for digit in id.iter().flat_map(|octet| [octet >> 4, octet & 15]) {
+        out.put_u8(DIGITS.get(usize::from(digit)).copied().unwrap_or(b'0'));
+    }
+    out.put_u8(b')');
 }
 
 fn write_structure(

@@ -6,7 +6,7 @@ use mailstore_trait::session::CloseReason;
 use super::names;
 use super::state::{Core, Flow, Step, finish};
 use crate::request::{Answer, CreateFolder, DeleteFolder, Folders, Refusal, RenameFolder, RenameInbox, Subscribe};
-use crate::response::Reply;
+use crate::response::{self, Reply};
 
 /// A change of the folder tree.
 #[derive(Debug)]
@@ -88,7 +88,14 @@ impl Mailbox {
                 _ => core.ask(Folders { account }),
             },
             Stage::Answered(Answer::Folders(Ok(list))) => self.change(core, &list),
-            Stage::Answered(Answer::CreateFolder(Ok(_))) => finish(Reply::ok("CREATE completed")),
+            Stage::Answered(Answer::CreateFolder(Ok(folder))) => {
+                let done = Reply::ok("CREATE completed");
+                if !core.config.offers(&["OBJECTID"]) {
+                    return finish(done);
+                }
+                // RFC 8474 §4.1.
+                finish(done.with_code(|code| response::mailbox_id(folder.id, folder.uid_validity, code)))
+            }
             Stage::Answered(Answer::RenameFolder(Ok(_)) | Answer::RenameInbox(Ok(_))) => {
                 finish(Reply::ok("RENAME completed"))
             }

@@ -3,6 +3,7 @@
 use mailstore_trait::session::CloseReason;
 
 use super::append::Append;
+use super::condstore;
 use super::discard::Discard;
 use super::expunge::Expunge;
 use super::fetch::Fetch;
@@ -14,7 +15,7 @@ use super::search::Search;
 use super::select::Select;
 use super::state::{Core, Flow, Patience, Step, finish};
 use super::status::Status;
-use super::store::Store;
+use super::store::{self, Store};
 use super::sync::Finish;
 use super::tls::StartTls;
 use super::transfer::Transfer;
@@ -202,6 +203,9 @@ fn complete(core: &mut Core, len: usize) -> Step {
     }
     match head.command(name, &core.config.limits.bounds) {
         Ok(Tagged { command, .. }) => {
+            if let Err(reply) = condstore::note(core, &command) {
+                return answer_bad(core, reply);
+            }
             core.bad = 0;
             core.name = name;
             start(core, command)
@@ -246,13 +250,8 @@ fn start(core: &mut Core, command: Command<'_>) -> Step {
         Command::StartTls => StartTls::start(core),
         Command::Authenticate { mechanism, initial } => login::authenticate(core, mechanism, initial),
         Command::Login { user, password } => login::login(core, &user, &password),
-        Command::Enable(_) => {
-            // RFC 5161 §3.1: capabilities that can't be enabled are passed over.
-            core.untagged("ENABLED");
-            finish(Reply::ok("ENABLE completed"))
-        }
-        Command::Select(name) => Select::start(core, &name, false),
-        Command::Examine(name) => Select::start(core, &name, true),
+        Command::Enable(words) => condstore::enable(core, &words),
+        Command::Select { mailbox, read_only, parameters } => Select::start(core, &mailbox, read_only, parameters),
         Command::Create { mailbox, uses } => Mailbox::create(core, &mailbox, &uses),
         Command::Delete(name) => Mailbox::delete(core, &name),
         Command::Rename { from, to } => Mailbox::rename(core, &from, &to),
@@ -273,9 +272,10 @@ fn start(core: &mut Core, command: Command<'_>) -> Step {
         }
         Command::Expunge(set) => Expunge::start(core, set.as_ref()),
         Command::Search { uid, arguments } => Search::start(core, uid, arguments),
-        Command::Fetch { uid, set, items } => Fetch::start(core, uid, &set, items),
-        Command::Store { uid, set, action, silent, flags } => {
-            Store::start(core, uid, &set, action, silent, flags.to_set())
+        Command::Fetch { uid, set, items, modifiers } => Fetch::start(core, uid, &set, items, modifiers),
+        Command::Store { uid, set, action, silent, flags, unchanged_since } => {
+            let wish = store::Wish { action, silent, unchanged_since };
+            Store::start(core, uid, &set, wish, flags.to_set())
         }
         Command::Copy { uid, set, mailbox } => Transfer::start(core, uid, &set, &mailbox, false),
         Command::Move { uid, set, mailbox } => Transfer::start(core, uid, &set, &mailbox, true),

@@ -1,4 +1,4 @@
-//! SEARCH and UID SEARCH (RFC 9051 §6.4.4, RFC 3501 §6.4.4, RFC 4731, RFC 5032).
+//! SEARCH and UID SEARCH (RFC 9051 §6.4.4, RFC 3501 §6.4.4, RFC 4731, RFC 5032, RFC 7162 §3.1.5).
 //!
 //! The session turns everything that only it knows into UIDs (message numbers, recency) and asks for matches in bounded
 //! steps; results are UIDs until they are written.
@@ -7,14 +7,16 @@ use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
 use mailstore_trait::flags::{Keyword, SystemFlags};
-use mailstore_trait::id::Uid;
+use mailstore_trait::id::{ModSeq, Uid};
+use mailstore_trait::item::{ItemsOptions, Projection};
 use mailstore_trait::query::{Builder, Combine, Days, Filter, FilterError, Test};
 use mailstore_trait::session::CloseReason;
 use mailstore_trait::uid_set::UidSet;
 
+use super::condstore::modseq;
 use super::state::{Core, Flow, Step, finish};
 use super::store::refused;
-use crate::command::{SearchArguments, SearchKey, SearchReturn, SearchToken, When};
+use crate::command::{Name, SearchArguments, SearchKey, SearchReturn, SearchToken, When};
 use crate::request::{self, Answer, Found};
 use crate::response::{self, Reply};
 use crate::view::View;
@@ -28,6 +30,9 @@ pub(super) struct Search {
     /// Messages still to be looked at.
     left: UidSet,
     found: UidSet,
+    /// Results whose highest mod-sequence is to be found; `None` when that is not wanted.
+    weigh: Option<UidSet>,
+    modseq: Option<ModSeq>,
     /// Results written so far, of the old response.
     written: Option<UidSet>,
     answer: Option<Answer>,
@@ -40,6 +45,11 @@ impl Search {
             // RFC 9051 §7.1, BADCHARSET: with the charsets that are known.
             return finish(Reply::no("BADCHARSET (US-ASCII UTF-8)", "Unknown charset"));
         }
+        // RFC 7162 §3.2.10.2: no removal is told while numbers are in use, in UID SEARCH neither.
+        if arguments.has_numbers() {
+            core.name = Name::Search;
+        }
+        let weighs = arguments.has_modseq();
         let mut builder = Builder::new(core.config.limits.search);
         for token in arguments.tokens {
             let added = match token {
@@ -62,6 +72,8 @@ impl Search {
             filter: Arc::new(filter),
             left,
             found: UidSet::new(),
+            weigh: weighs.then(UidSet::all),
+            modseq: None,
             written: None,
             answer: None,
         })))
@@ -70,7 +82,11 @@ impl Search {
     pub(super) fn poll(&mut self, core: &mut Core) -> Step {
         match self.answer.take() {
             Some(Answer::Search(Ok(found))) => self.step(&found),
-            Some(Answer::Search(Err(refusal))) => return finish(refused(refusal)),
+            Some(Answer::Items(Ok(page))) => {
+                self.modseq = self.modseq.max(page.rows().iter().map(|row| row.change).max());
+                self.weigh = self.weigh.take().map(|left| after(&left, page.next));
+            }
+            Some(Answer::Search(Err(refusal)) | Answer::Items(Err(refusal))) => return finish(refused(refusal)),
             Some(_) => {
                 core.close(CloseReason::Unanswered);
                 return Step::Flush;
@@ -80,15 +96,38 @@ impl Search {
         let (Some(account), Some(view)) = (core.account(), core.view.as_ref()) else {
             return finish(Reply::bad("No mailbox is selected"));
         };
-        if self.left.is_empty() {
-            return self.tell(core);
-        }
         let folder = view.folder();
+        if self.left.is_empty() {
+            let uids = self.weighed();
+            if uids.is_empty() {
+                return self.tell(core);
+            }
+            let mut options = ItemsOptions::new(Projection::empty());
+            options.max_rows = core.config.limits.rows;
+            return core.ask(request::Items { account, folder, uids, options });
+        }
         core.ask(request::Search { account, folder, uids: self.left.clone(), filter: Arc::clone(&self.filter) })
     }
 
     pub(super) fn answer(&mut self, answer: Answer) {
         self.answer = Some(answer);
+    }
+
+    /// Results that are still to be asked for their mod-sequence (RFC 7162 §3.1.6, RFC 4731 §3.2).
+    fn weighed(&mut self) -> UidSet {
+        let Some(left) = &mut self.weigh else { return UidSet::new() };
+        if *left == UidSet::all() {
+            *left = self.found.clone();
+            let returns = self.returns.unwrap_or(SearchReturn::ALL);
+            // RFC 4731 §3.2: of MIN and MAX alone, the highest of these.
+            if !returns.intersects(SearchReturn::ALL | SearchReturn::COUNT) {
+                let (first, last) = (self.found.ranges().next(), self.found.ranges().next_back());
+                let first = first.filter(|_| returns.contains(SearchReturn::MIN)).map(|range| *range.start());
+                let last = last.filter(|_| returns.contains(SearchReturn::MAX)).map(|range| *range.end());
+                *left = first.into_iter().chain(last).collect();
+            }
+        }
+        left.clone()
     }
 
     fn step(&mut self, found: &Found) {
@@ -102,7 +141,13 @@ impl Search {
         let done = Reply::ok(if self.uid { "UID SEARCH completed" } else { "SEARCH completed" });
         let Some(returns) = self.returns else { return self.tell_old(core, done) };
         let Core { view: Some(view), outbox, tag, .. } = core else { return finish(done) };
-        write_extended(returns, self.uid, &self.found, view, tag, outbox.text());
+        let out = outbox.text();
+        write_extended(returns, self.uid, &self.found, view, tag, out);
+        if let Some(modseq) = self.modseq {
+            out.put_slice(b" MODSEQ ");
+            response::number(modseq.value(), out);
+        }
+        out.put_slice(b"\r\n");
         finish(done)
     }
 
@@ -128,6 +173,11 @@ impl Search {
             }
         }
         if last {
+            if let Some(modseq) = self.modseq {
+                out.put_slice(b" (MODSEQ ");
+                response::number(modseq.value(), out);
+                out.put_u8(b')');
+            }
             out.put_slice(b"\r\n");
             return finish(done);
         }
@@ -151,7 +201,7 @@ fn number_of(uid: Uid, as_uid: bool, view: &View) -> Option<u32> {
     if as_uid { Some(uid.value()) } else { view.seq(uid).map(mailstore_trait::id::SeqNum::value) }
 }
 
-/// RFC 4731 §3.1, §3.2: the ESEARCH response; of an empty result only COUNT is told.
+/// RFC 4731 §3.1, §3.2: the ESEARCH response without its end; of an empty result only COUNT is told.
 fn write_extended(returns: SearchReturn, as_uid: bool, found: &UidSet, view: &View, tag: &[u8], out: &mut BytesMut) {
     out.put_slice(b"* ESEARCH (TAG ");
     response::string(tag, out);
@@ -180,7 +230,6 @@ fn write_extended(returns: SearchReturn, as_uid: bool, found: &UidSet, view: &Vi
             response::set(&numbers.collect(), out);
         }
     }
-    out.put_slice(b"\r\n");
 }
 
 type Added = Result<(), FilterError>;
@@ -215,6 +264,12 @@ fn add(builder: &mut Builder, view: &View, key: SearchKey<'_>) -> Result<Added, 
             let date = mailstore_trait::query::DateOf::Internal;
             add_if(builder, Test::Younger(date, seconds), younger)
         }
+        SearchKey::SaveDateSupported => builder.test(Test::All),
+        // What was never given out is on no message.
+        SearchKey::Email(None) | SearchKey::Thread(None) => add_if(builder, Test::All, false),
+        SearchKey::Email(Some(email)) => builder.test(Test::Email(email)),
+        SearchKey::Thread(Some(thread)) => builder.test(Test::Thread(thread)),
+        SearchKey::ModSeq(value) => builder.test(Test::ModSeq(modseq(value))),
         SearchKey::Uid(set) => builder.test(Test::Uids(set.by_uid(view.uids()))),
         SearchKey::Sequence(set) => match set.by_number(view.uids()) {
             Some(uids) => builder.test(Test::Uids(uids)),

@@ -1,12 +1,18 @@
-//! SELECT and EXAMINE (RFC 9051 §6.3.2, §6.3.3; RFC 3501 §6.3.1).
+//! SELECT and EXAMINE (RFC 9051 §6.3.2, §6.3.3; RFC 3501 §6.3.1, RFC 3501 §6.3.2; RFC 7162 §3.1.2, §3.2.5).
 
 use bytes::BufMut;
 use mailstore_trait::flags::SystemFlags;
 use mailstore_trait::folder::FolderView;
+use mailstore_trait::id::Uid;
 use mailstore_trait::session::CloseReason;
+use mailstore_trait::uid_set::UidSet;
 
+use super::condstore::modseq;
+use super::fetch::Fetch;
 use super::names;
+use super::since::Since;
 use super::state::{Core, Flow, Step, finish};
+use crate::command::{QResync, SelectParameters};
 use crate::event::Event;
 use crate::request::{self, Answer, Folders, Refusal};
 use crate::response::{self, Reply};
@@ -17,6 +23,7 @@ use crate::view::View;
 pub(super) struct Select {
     path: Vec<String>,
     read_only: bool,
+    qresync: Option<QResync>,
     stage: Stage,
 }
 
@@ -28,11 +35,15 @@ enum Stage {
 }
 
 impl Select {
-    pub(super) fn start(core: &mut Core, name: &[u8], read_only: bool) -> Step {
+    pub(super) fn start(core: &mut Core, name: &[u8], read_only: bool, parameters: SelectParameters) -> Step {
         // RFC 9051 §6.3.2: the old mailbox is left even when the new one can't be opened.
-        core.view = None;
+        if core.view.take().is_some() {
+            // RFC 7162 §3.2.11: what was told before this was about the old mailbox.
+            core.untagged("OK [CLOSED] Another mailbox is selected");
+        }
+        let qresync = parameters.qresync;
         match names::path(core, name) {
-            Some(path) => Step::Go(Flow::Select(Box::new(Select { path, read_only, stage: Stage::Start }))),
+            Some(path) => Step::Go(Flow::Select(Box::new(Select { path, read_only, qresync, stage: Stage::Start }))),
             None => finish(Reply::from(Refusal::NotFound)),
         }
     }
@@ -91,12 +102,43 @@ impl Select {
         out.put_slice(b"] UIDs valid\r\n* OK [UIDNEXT ");
         response::number(u64::from(opened.folder.uid_next.value()), out);
         out.put_slice(b"] Next UID\r\n");
+        if core.config.offers(&["OBJECTID"]) {
+            // RFC 8474 §4.2.
+            out.put_slice(b"* OK [");
+            response::mailbox_id(opened.folder.id, opened.folder.uid_validity, out);
+            out.put_slice(b"] Mailbox\r\n");
+        }
+        if core.config.offers(&["CONDSTORE"]) {
+            out.put_slice(b"* OK [");
+            response::highest_modseq(view.highest(), out);
+            out.put_slice(b"] Highest\r\n");
+        }
         core.view = Some(view);
         core.event(Event::Selected { mailbox: self.path.join("/"), exists });
-        finish(if self.read_only {
+        let done = if self.read_only {
             Reply::ok("EXAMINE completed").with_code(|code| code.put_slice(b"READ-ONLY"))
         } else {
             Reply::ok("SELECT completed").with_code(|code| code.put_slice(b"READ-WRITE"))
-        })
+        };
+        match self.qresync.take() {
+            Some(qresync) => resynchronize(core, qresync, done),
+            None => finish(done),
+        }
     }
+}
+
+/// RFC 7162 §3.2.5.1: what changed of what the client knows, behind what SELECT always tells.
+fn resynchronize(core: &mut Core, qresync: QResync, done: Reply) -> Step {
+    let Some(view) = &core.view else { return finish(done) };
+    // RFC 7162 §3.2.5: what is known of another generation of UIDs means nothing.
+    if view.uid_validity().value() != qresync.uid_validity {
+        return finish(done);
+    }
+    let Some(last) = Uid::new(view.uid_next().value() - 1) else { return finish(done) };
+    let mut ever = UidSet::new();
+    ever.insert_range(Uid::MIN..=last);
+    let scope = qresync.known.map_or_else(|| ever.clone(), |known| known.all_uids(last).intersection(&ever));
+    let known = view.uids().intersection(&scope);
+    let since = Since::new(modseq(qresync.since), known.clone(), scope, qresync.matches);
+    Fetch::resynchronize(core, since, known, done)
 }

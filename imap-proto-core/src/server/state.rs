@@ -63,6 +63,10 @@ pub(super) struct Core {
     pub(super) name: Name,
     pub(super) login: Option<Authenticated>,
     pub(super) view: Option<View>,
+    /// The client is told MODSEQ with every change of flags (RFC 7162 §3.1).
+    pub(super) condstore: bool,
+    /// The client is told VANISHED in place of EXPUNGE (RFC 7162 §3.2.3).
+    pub(super) qresync: bool,
     /// How far the account is said to be.
     pub(super) hint: Option<ModSeq>,
     /// Octets the driver still holds.

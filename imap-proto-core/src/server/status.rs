@@ -99,6 +99,13 @@ pub(super) fn write(name: &str, folder: &Folder, items: StatusItems, told: Told,
         if !items.contains(item) {
             continue;
         }
+        if item == StatusItems::MAILBOXID {
+            // RFC 8474 §4.3.
+            out.put_slice(separator);
+            separator = b" ";
+            response::mailbox_id(folder.id, folder.uid_validity, out);
+            continue;
+        }
         let value = match item {
             StatusItems::MESSAGES => u64::from(folder.counts.exists),
             StatusItems::RECENT => recent,
@@ -107,6 +114,7 @@ pub(super) fn write(name: &str, folder: &Folder, items: StatusItems, told: Told,
             StatusItems::UNSEEN => u64::from(folder.counts.unseen),
             StatusItems::DELETED => u64::from(folder.counts.deleted),
             StatusItems::SIZE => folder.counts.octets,
+            StatusItems::HIGHESTMODSEQ => folder.highest_modseq.value(),
             _ => append_limit,
         };
         out.put_slice(separator);

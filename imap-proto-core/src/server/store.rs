@@ -1,4 +1,4 @@
-//! STORE (RFC 9051 §6.4.6, RFC 3501 §6.4.6).
+//! STORE (RFC 9051 §6.4.6, RFC 3501 §6.4.6; RFC 7162 §3.1.3).
 //!
 //! Flags go to the store as deltas, cut at [`Limits::batch`](crate::Limits::batch) messages a commit. A `.SILENT` STORE
 //! may hide our own change and nothing else: it is first tried on messages nobody changed since this view's last look,
@@ -6,14 +6,25 @@
 
 use bytes::BufMut;
 use mailstore_trait::flags::{FlagChange, FlagSet};
+use mailstore_trait::id::{ModSeq, SeqNum, Uid};
 use mailstore_trait::item::{ItemPage, ItemRow};
 use mailstore_trait::session::CloseReason;
 use mailstore_trait::uid_set::UidSet;
 
+use super::condstore::modseq;
 use super::state::{Core, Flow, Step, finish};
 use crate::command::{SequenceSet, StoreAction};
 use crate::request::{Answer, FlagsSet, Refusal, SetFlags};
 use crate::response::{self, Reply};
+
+/// What a STORE wants beside messages and flags.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wish {
+    pub(super) action: StoreAction,
+    pub(super) silent: bool,
+    /// RFC 7162 §3.1.3: only messages that did not change after this.
+    pub(super) unchanged_since: Option<u64>,
+}
 
 /// Flags that are being changed.
 #[derive(Debug)]
@@ -21,6 +32,11 @@ pub(super) struct Store {
     uid: bool,
     silent: bool,
     change: FlagChange,
+    // Deviation from RFC 7162 §3.1.12: a session keeps no flags, so it can't tell that a message changed in other flags
+    // only; the client is told all of them with MODIFIED and tries again.
+    /// Of a conditional STORE, and the messages that failed it.
+    unchanged_since: Option<ModSeq>,
+    modified: UidSet,
     /// Messages still to be changed.
     left: UidSet,
     /// Messages somebody else changed meanwhile: to be changed anyway, and told.
@@ -44,14 +60,8 @@ enum Stage {
 }
 
 impl Store {
-    pub(super) fn start(
-        core: &mut Core,
-        uid: bool,
-        set: &SequenceSet,
-        action: StoreAction,
-        silent: bool,
-        flags: FlagSet,
-    ) -> Step {
+    pub(super) fn start(core: &mut Core, uid: bool, set: &SequenceSet, wish: Wish, flags: FlagSet) -> Step {
+        let Wish { action, silent, unchanged_since } = wish;
         let left = match messages(core, uid, set) {
             Ok(left) => left,
             Err(reply) => return finish(reply),
@@ -70,6 +80,8 @@ impl Store {
             uid,
             silent,
             change,
+            unchanged_since: unchanged_since.map(modseq),
+            modified: UidSet::new(),
             left,
             conflicts,
             tell: !silent,
@@ -107,21 +119,28 @@ impl Store {
         let rest = from.split_off(batch);
         let uids = std::mem::replace(from, rest);
         if uids.is_empty() {
-            return finish(self.done());
+            return finish(self.done(core));
         }
         self.tell = !self.silent || again;
-        let unchanged_since = (self.silent && !again).then_some(at);
+        let unchanged_since = self.unchanged_since.or((self.silent && !again).then_some(at));
         core.ask(SetFlags { account, folder, uids, change: self.change.clone(), unchanged_since })
     }
 
     fn set(&mut self, core: &mut Core, set: FlagsSet) -> Step {
-        set.conflicts.ranges().for_each(|range| self.conflicts.insert_range(range));
-        let rows = set.page.rows().iter().filter(|row| !set.conflicts.contains(row.uid));
+        let conditional = self.unchanged_since.is_some();
+        // RFC 7162 §3.1.3: what failed the condition is left alone and told; what only stood in the way of hiding our own
+        // change is changed all the same.
+        let conflicts = if conditional { &mut self.modified } else { &mut self.conflicts };
+        set.conflicts.ranges().for_each(|range| conflicts.insert_range(range));
+        let rows = set.page.rows().iter().filter(|row| conditional || !set.conflicts.contains(row.uid));
         self.found += rows.clone().count() as u64;
         if let Some(view) = &mut core.view {
-            view.note_own_flags(rows.map(|row| (row.uid, row.change)), set.upto);
+            view.note_own_flags(rows.clone().map(|row| (row.uid, row.change)), set.upto);
+            if core.condstore {
+                rows.for_each(|row| view.note_modseq(row.change));
+            }
         }
-        self.stage = if self.tell { Stage::Rows(set.page, 0) } else { Stage::Next };
+        self.stage = if self.tell || core.condstore { Stage::Rows(set.page, 0) } else { Stage::Next };
         Step::Flush
     }
 
@@ -131,12 +150,18 @@ impl Store {
             return Step::Drain;
         }
         let low_water = core.config.limits.low_water;
-        let Core { view: Some(view), outbox, .. } = core else { return finish(self.done()) };
+        let Core { view: Some(view), outbox, condstore, .. } = core else { return finish(self.done(core)) };
+        let condstore = *condstore;
         let out = outbox.text();
         for (at, row) in page.rows().iter().enumerate().skip(from) {
+            let failed = self.modified.contains(row.uid);
+            // What others changed and the client need not know yet is told with our own change.
+            let unknown = self.unchanged_since.is_some_and(|since| since > view.at());
             if let Some(seq) = view.seq(row.uid) {
                 response::fetch_head(seq, out);
-                write_flags(&page, row, view.recent().contains(row.uid), self.uid, out);
+                // RFC 7162 §3.2.4: whoever is told mod-sequences is told UIDs with them.
+                let (flags, uid) = (self.tell || failed || unknown, self.uid || condstore);
+                write_row(&page, row, view.recent().contains(row.uid), (uid, flags, condstore), out);
                 out.put_slice(b")\r\n");
             }
             if out.len() >= low_water {
@@ -148,7 +173,19 @@ impl Store {
         Step::Flush
     }
 
-    fn done(&self) -> Reply {
+    fn done(&mut self, core: &Core) -> Reply {
+        if let Some(view) = core.view.as_ref().filter(|_| !self.modified.is_empty()) {
+            let modified = std::mem::take(&mut self.modified);
+            return Reply::ok("Conditional STORE failed for some messages").with_code(|code| {
+                code.put_slice(b"MODIFIED ");
+                if self.uid {
+                    response::set(&modified, code);
+                } else {
+                    let numbers = modified.iter().filter_map(|uid| view.seq(uid)).map(SeqNum::value);
+                    response::set(&numbers.filter_map(Uid::new).collect(), code);
+                }
+            });
+        }
         // RFC 2180 §4.2: some messages were removed meanwhile; the others were changed all the same.
         if self.found < self.asked && !self.uid {
             return Reply::ok("STORE completed, some messages are gone")
@@ -158,15 +195,25 @@ impl Store {
     }
 }
 
-/// `FLAGS (…)`, behind `UID n` when wanted.
-pub(super) fn write_flags(page: &ItemPage, row: &ItemRow, recent: bool, uid: bool, out: &mut bytes::BytesMut) {
+/// `UID n`, `FLAGS (…)` and `MODSEQ (n)`: those wanted.
+fn write_row(
+    page: &ItemPage,
+    row: &ItemRow,
+    recent: bool,
+    (uid, flags, modseq): (bool, bool, bool),
+    out: &mut bytes::BytesMut,
+) {
     if uid {
         out.put_slice(b"UID ");
         response::number(u64::from(row.uid.value()), out);
-        out.put_u8(b' ');
     }
-    out.put_slice(b"FLAGS ");
-    response::flags(row.flags, page.keywords(row), recent, out);
+    if flags {
+        out.put_slice(if uid { b" FLAGS " } else { b"FLAGS " });
+        response::flags(row.flags, page.keywords(row), recent, out);
+    }
+    if modseq {
+        response::modseq(row.change, out);
+    }
 }
 
 /// The messages of the view that a set means.

@@ -14,6 +14,7 @@ use mailstore_trait::item::{ItemsOptions, Projection};
 use mailstore_trait::session::CloseReason;
 use mailstore_trait::uid_set::UidSet;
 
+use super::condstore;
 use super::state::{Core, Flow, Step};
 use crate::command;
 use crate::event::Event;
@@ -126,7 +127,7 @@ impl Sync {
                         self.stage = Stage::Tell;
                         return Syncing::Step(Step::Drain);
                     }
-                    let may = May { expunge: may_expunge(core) };
+                    let may = May { expunge: may_expunge(core), modseq: core.condstore, vanished: core.qresync };
                     let Some(view) = &mut core.view else { return Syncing::Done };
                     if view.tell(may, core.outbox.text()) {
                         self.stage = Stage::Tell;
@@ -225,18 +226,25 @@ fn numbers_ahead(core: &Core) -> bool {
 pub(super) struct Finish {
     reply: Reply,
     look: bool,
+    /// Whether the answer tells HIGHESTMODSEQ in any case.
+    modseq: bool,
     sync: Option<Sync>,
 }
 
 impl Finish {
     /// Ends with this answer; catches up when something is known to have changed.
     pub(super) fn new(reply: Reply) -> Finish {
-        Finish { reply, look: false, sync: None }
+        Finish { reply, look: false, modseq: false, sync: None }
     }
 
     /// Ends with this answer and looks for changes in any case (NOOP, CHECK).
     pub(super) fn looking(reply: Reply) -> Finish {
-        Finish { reply, look: true, sync: None }
+        Finish { reply, look: true, modseq: false, sync: None }
+    }
+
+    /// Ends with this answer after messages were removed (RFC 7162 §3.2.7, §3.2.9).
+    pub(super) fn expunged(reply: Reply) -> Finish {
+        Finish { reply, look: false, modseq: true, sync: None }
     }
 
     pub(super) fn poll(&mut self, core: &mut Core) -> Step {
@@ -246,6 +254,7 @@ impl Finish {
             Syncing::Step(step) => step,
             Syncing::Done => {
                 if core.closing.is_none() {
+                    condstore::correct(core, &mut self.reply, self.modseq);
                     core.tagged(&self.reply);
                 }
                 Step::Go(Flow::Ready)
