@@ -99,21 +99,10 @@ fn the_store_keeps_every_promise() {
 fn the_store_keeps_every_promise_with_pieces_only_and_prepared_statements() {
     let change = |config: &mut Config| {
         config.inline_up_to = 0;
-        config.piece = 1000;
+        config.piece = 10_000;
         config.prepared_statements = true;
         config.listen = false;
     };
     let report = conformance::run(&Postgres { cluster: Cluster::shared(), change });
     assert!(report.unproved.is_empty());
-}
-
-#[test]
-#[ignore = "x"]
-fn timing() {
-    let rig = Postgres { cluster: Cluster::shared(), change: |_| {} };
-    for (name, _) in conformance::PROMISES {
-        let t = std::time::Instant::now();
-        let r = conformance::check(&rig, |n| n == *name);
-        println!("{:?} {name} {}", t.elapsed(), r.broken.len());
-    }
 }

@@ -36,6 +36,7 @@ pub struct Cluster {
     server: Mutex<Child>,
     port: u16,
     databases: AtomicU32,
+    template: OnceLock<()>,
 }
 
 fn program(name: &str) -> PathBuf {
@@ -89,7 +90,7 @@ impl Cluster {
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let server = Mutex::new(Cluster::run(folder.path(), port));
-        let cluster = Cluster { folder, server, port, databases: AtomicU32::new(0) };
+        let cluster = Cluster { folder, server, port, databases: AtomicU32::new(0), template: OnceLock::new() };
         cluster.wait();
         cluster
     }
@@ -144,11 +145,20 @@ impl Cluster {
         format!("postgres://mail@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// An empty database; its address.
+    /// A database with a store in it that nobody has used; its address.
     pub fn database(&self) -> String {
-        let name = format!("mail{}", self.databases.fetch_add(1, Ordering::SeqCst));
-        self.sql("postgres", &format!("CREATE DATABASE {name} TEMPLATE template0"));
-        self.address(&name)
+        self.template.get_or_init(|| {
+            let address = self.empty_database("template0", "mail");
+            block_on(async { Store::open(&address, config()).await.unwrap().close().await });
+        });
+        let number = self.databases.fetch_add(1, Ordering::SeqCst);
+        self.empty_database("mail", &format!("mail{number}"))
+    }
+
+    /// A copy of a database; its address.
+    pub fn empty_database(&self, template: &str, name: &str) -> String {
+        self.sql("postgres", &format!("CREATE DATABASE {name} TEMPLATE {template}"));
+        self.address(name)
     }
 
     pub fn sql(&self, database: &str, statement: &str) -> Vec<String> {
