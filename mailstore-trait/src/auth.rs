@@ -27,6 +27,14 @@ pub struct Attempt {
     pub peer: SocketAddr,
 }
 
+impl Attempt {
+    /// An attempt over this protocol from this peer.
+    #[must_use]
+    pub const fn new(protocol: &'static str, peer: SocketAddr) -> Attempt {
+        Attempt { protocol, peer }
+    }
+}
+
 /// A user database that can tell whether somebody is who they say.
 ///
 /// Unknown users must cost the same time as known ones and see the same SCRAM salt each time

@@ -22,7 +22,8 @@ pub struct Config {
     /// Connections of the pool. A question or a batch holds one while it runs.
     pub connections: usize,
     /// Keep statements prepared on their connection. Saves the database parsing and planning, and must stay `false`
-    /// behind a pooler in transaction mode, where the next transaction may meet another server process.
+    /// behind a pooler in transaction mode, where the next transaction may meet another server process. With it,
+    /// `tokio-postgres` writes parameters, octets of mail among them, into the log at its `debug` level.
     pub prepared_statements: bool,
     /// Listen for the news of other machines on a connection of its own. Without, or while that connection is down,
     /// they are noticed by polling only. A pooler in transaction mode swallows `LISTEN`; that is noticed, and

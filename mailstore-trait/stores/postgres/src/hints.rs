@@ -65,13 +65,10 @@ impl Hints {
     /// A batch of ours was committed.
     pub(crate) fn committed(&self, account: AccountId, upto: ModSeq) {
         let mut board = lock(&self.shared.board);
-        // A repeated or empty batch is no news.
-        if board.known.get(&account).is_some_and(|known| *known >= upto) {
-            return;
-        }
-        let wake = board.learn(account, upto, true);
-        let known = board.outbox.entry(account).or_insert(upto);
-        *known = upto.max(*known);
+        let wake = board.learn(account, upto);
+        // Others are told even where it is no news here: a question of ours may have seen it first.
+        let told = board.outbox.entry(account).or_insert(upto);
+        *told = upto.max(*told);
         drop(board);
         wake.into_iter().for_each(Waker::wake);
         self.shared.ready.notify_one();
@@ -79,7 +76,7 @@ impl Hints {
 
     /// Another machine, or polling, says how far an account is.
     pub(crate) fn heard(&self, account: AccountId, upto: ModSeq) {
-        let wake = lock(&self.shared.board).learn(account, upto, true);
+        let wake = lock(&self.shared.board).learn(account, upto);
         wake.into_iter().for_each(Waker::wake);
     }
 
@@ -121,7 +118,7 @@ impl Hints {
 
 impl Board {
     /// Takes note of how far an account is; whom to wake.
-    fn learn(&mut self, account: AccountId, upto: ModSeq, tell: bool) -> Vec<Waker> {
+    fn learn(&mut self, account: AccountId, upto: ModSeq) -> Vec<Waker> {
         let mut wake = Vec::new();
         if self.known.get(&account).is_some_and(|known| *known >= upto) {
             return wake;
@@ -133,7 +130,7 @@ impl Board {
             self.known.remove(&other);
         }
         self.known.insert(account, upto);
-        let Some(watchers) = self.watchers.get_mut(&account).filter(|_| tell) else { return wake };
+        let Some(watchers) = self.watchers.get_mut(&account) else { return wake };
         watchers.retain(|watcher| {
             let Some(watcher) = watcher.upgrade() else { return false };
             let mut state = lock(&watcher.state);
@@ -219,7 +216,10 @@ mod tests {
         let mut watch = hints.watch(account);
         hints.heard(account, change(3));
         assert_eq!(ready(&mut watch), None, "known before the watch began");
+        hints.seen(account, change(5));
+        assert_eq!(ready(&mut watch), Some(5), "seen by another question");
         hints.committed(account, change(5));
+        assert_eq!(ready(&mut watch), None, "told once");
         hints.heard(account, change(9));
         hints.heard(account, change(4));
         assert_eq!((ready(&mut watch), ready(&mut watch)), (Some(9), None));

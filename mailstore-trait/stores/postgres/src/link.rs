@@ -72,6 +72,7 @@ impl Link {
         let object = self.pool.get().await.map_err(|error| match error {
             PoolError::Backend(error) => Fault::from(error),
             PoolError::Timeout(TimeoutType::Wait) => Fault::Busy,
+            PoolError::Closed => Fault::unavailable("the store was closed"),
             other => Fault::lost(other),
         })?;
         Ok(Lent { object: Some(object), waiting: false, prepared: self.prepared, patience: self.patience })
@@ -319,6 +320,11 @@ impl Tx<'_> {
             // the server's word for it, anything may have happened.
             Err(fault) => Err(NotLanded { perhaps: sent && matches!(fault, Fault::Lost(_)), fault }),
         }
+    }
+
+    /// The same where repeating the whole would not be harmless: what may have been done is not begun anew.
+    pub(crate) async fn end_once(self, calls: Vec<Call>) -> Result<Vec<Vec<Row>>> {
+        self.land(calls).await.map_err(|not| if not.perhaps { Fault::Unknown(not.fault.source()) } else { not.fault })
     }
 
     /// The same where repeating the whole is harmless.

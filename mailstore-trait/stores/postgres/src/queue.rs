@@ -28,7 +28,11 @@ const LEASE: &str = concat!(
 );
 
 pub(crate) async fn lease(env: &Env, now: Timestamp, max: usize, ttl: Duration) -> Result<Vec<Leased>> {
-    // Not asked again when the connection breaks: what may have been leased is due again when its lease runs out.
+    env.link.again(|| Box::pin(lease_once(env, now, max, ttl))).await
+}
+
+/// Repeating it is harmless: what may have been leased to nobody is due again when that lease runs out.
+async fn lease_once(env: &Env, now: Timestamp, max: usize, ttl: Duration) -> Result<Vec<Leased>> {
     let mut tx = env.link.write().await?;
     let rows = tx.one(call!(LEASE, now.0, sql(max as u64), now.plus(ttl).0)).await?;
     if rows.is_empty() {
@@ -71,10 +75,14 @@ pub(crate) async fn flush(env: &Env, id: Option<QueueId>, now: Timestamp) -> Res
 }
 
 pub(crate) async fn discard(env: &Env, id: QueueId) -> Result<bool> {
+    env.link.again(|| Box::pin(discard_once(env, id))).await
+}
+
+async fn discard_once(env: &Env, id: QueueId) -> Result<bool> {
     let mut tx = env.link.write().await?;
     let rows = tx.one(call!("DELETE FROM mailstore.queue WHERE id = $1 RETURNING blob", id.0)).await?;
     let Some(row) = rows.first() else { return Ok(false) };
     let blob = Bytes::copy_from_slice(get(row, 0)?);
-    tx.end(vec![call!(LOOSEN, vec![blob])]).await?;
+    tx.end_once(vec![call!(LOOSEN, vec![blob])]).await?;
     Ok(true)
 }

@@ -148,8 +148,7 @@ impl Store {
     /// # Errors
     /// As [`commit`](MailStore::commit). Repeating it is harmless.
     pub async fn jump(&self) -> Result<(), CommitError> {
-        let env = &self.inner.env;
-        Ok(env.link.again(|| Box::pin(upkeep::jump(env))).await?)
+        Ok(upkeep::jump(&self.inner.env).await?)
     }
 
     /// Removes what nobody needs any more: deleted folders' messages, messages past their grace period, octets that

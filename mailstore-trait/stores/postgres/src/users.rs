@@ -117,7 +117,7 @@ impl Users {
     /// # Errors
     /// [`DirectoryError::Exists`] when the address is somebody's, [`DirectoryError::IllegalAddress`] when it is none.
     pub async fn add(&self, user: NewUser) -> Result<Principal, DirectoryError> {
-        Ok(self.try_add(&user).await?)
+        Ok(self.inner.env.link.again(|| Box::pin(self.try_add(&user))).await?)
     }
 
     /// Everybody, by address.
@@ -125,8 +125,11 @@ impl Users {
     /// # Errors
     /// When the database can't be read.
     pub async fn list(&self) -> Result<Vec<Principal>, DirectoryError> {
-        let link = &self.inner.env.link;
-        let mut tx = link.read().await?;
+        Ok(self.inner.env.link.again(|| Box::pin(self.try_list())).await?)
+    }
+
+    async fn try_list(&self) -> Result<Vec<Principal>> {
+        let mut tx = self.inner.env.link.read().await?;
         let rows = tx.flight(vec![
             call!("SELECT account, alias FROM mailstore.address WHERE alias IS NOT NULL ORDER BY folded"),
             call!("SELECT account, address, display_name FROM mailstore.principal"),
@@ -143,6 +146,10 @@ impl Users {
     /// # Errors
     /// [`DirectoryError::NotFound`] when the address is nobody's.
     pub async fn remove(&self, address: &str) -> Result<AccountId, DirectoryError> {
+        Ok(self.inner.env.link.again(|| Box::pin(self.try_remove(address))).await?)
+    }
+
+    async fn try_remove(&self, address: &str) -> Result<AccountId> {
         let mut tx = self.inner.env.link.write().await?;
         let account = owner(&mut tx, &fold(address)).await?.ok_or(Fault::NotFound)?;
         upkeep::remove_account(&mut tx, account).await?;
@@ -151,8 +158,8 @@ impl Users {
             call!("DELETE FROM mailstore.address WHERE account = $1", account),
             call!("DELETE FROM mailstore.principal WHERE account = $1", account),
         ];
-        tx.end(calls).await?;
-        Ok(account_id(account)?)
+        tx.end_once(calls).await?;
+        account_id(account)
     }
 
     /// Replaces all records of a password.
@@ -160,10 +167,14 @@ impl Users {
     /// # Errors
     /// [`DirectoryError::NotFound`] when the address is nobody's.
     pub async fn set_records(&self, address: &str, records: Vec<Verifier>) -> Result<(), DirectoryError> {
+        Ok(self.inner.env.link.again(|| Box::pin(self.try_set_records(address, &records))).await?)
+    }
+
+    async fn try_set_records(&self, address: &str, records: &[Verifier]) -> Result<()> {
         let mut tx = self.inner.env.link.write().await?;
         let account = owner(&mut tx, &fold(address)).await?.ok_or(Fault::NotFound)?;
         let mut calls = vec![call!("DELETE FROM mailstore.verifier WHERE account = $1", account)];
-        calls.push(put_records(account, &records));
+        calls.push(put_records(account, records));
         tx.end(calls).await?;
         Ok(())
     }
@@ -174,6 +185,10 @@ impl Users {
     /// [`DirectoryError::Exists`] when it is somebody's own address, [`DirectoryError::NotFound`] when `address` is
     /// nobody's.
     pub async fn add_alias(&self, address: &str, alias: &str) -> Result<(), DirectoryError> {
+        Ok(self.inner.env.link.again(|| Box::pin(self.try_add_alias(address, alias))).await?)
+    }
+
+    async fn try_add_alias(&self, address: &str, alias: &str) -> Result<()> {
         let mut tx = self.inner.env.link.write().await?;
         let account = owner(&mut tx, &fold(address)).await?.ok_or(Fault::NotFound)?;
         let call = put_alias(&mut tx, account, alias).await?;
@@ -186,6 +201,10 @@ impl Users {
     /// # Errors
     /// [`DirectoryError::NotFound`] when `address` is nobody's.
     pub async fn remove_alias(&self, address: &str, alias: &str) -> Result<bool, DirectoryError> {
+        Ok(self.inner.env.link.again(|| Box::pin(self.try_remove_alias(address, alias))).await?)
+    }
+
+    async fn try_remove_alias(&self, address: &str, alias: &str) -> Result<bool> {
         let mut tx = self.inner.env.link.write().await?;
         let account = owner(&mut tx, &fold(address)).await?.ok_or(Fault::NotFound)?;
         let removed = tx
@@ -195,7 +214,7 @@ impl Users {
                 account
             ))
             .await?;
-        tx.end(Vec::new()).await?;
+        tx.end_once(Vec::new()).await?;
         Ok(!removed.is_empty())
     }
 
@@ -235,7 +254,7 @@ impl Users {
         for alias in &user.aliases {
             calls.push(put_alias(&mut tx, account, alias).await?);
         }
-        match tx.end(calls).await {
+        match tx.end_once(calls).await {
             Err(Fault::Raced(_)) => return Err(Fault::Exists),
             other => other?,
         };

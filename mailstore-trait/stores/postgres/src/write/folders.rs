@@ -83,10 +83,8 @@ pub(crate) fn create(
         other => other,
     };
     if has_role(account, role, None) {
-        return Err(OpError::RoleTaken.into());
-    }
-    if role == Some(Role::Inbox) && account.row.next_folder > 1 {
-        return Err(OpError::Inbox.into());
+        // Only making the account makes an inbox.
+        return Err(if role == Some(Role::Inbox) { OpError::Inbox } else { OpError::RoleTaken }.into());
     }
     account.numbers_for(1)?;
     let full = name_only.is_none() && account.folders.len() >= config.max_folders;
@@ -111,7 +109,8 @@ pub(crate) fn create(
         role,
         selectable: true,
         uid_validity,
-        uid_next: Uid::MIN,
+        // Goes on where it was when a name becomes a folder again.
+        uid_next: before.as_ref().map_or(Uid::MIN, |held| held.row.uid_next),
         highest,
         floor,
         created: change,

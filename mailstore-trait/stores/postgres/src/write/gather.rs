@@ -121,7 +121,7 @@ pub(crate) struct Gathered {
     pub(crate) token: Option<u64>,
     pub(crate) accounts: BTreeMap<AccountId, Account>,
     pub(crate) queue: Queue,
-    /// Whether the batch's record was already begun.
+    /// Whether there is a row for the batch's record already.
     pub(crate) claimed: bool,
 }
 
@@ -220,7 +220,7 @@ pub(crate) async fn gather(env: &Env, tx: &mut Tx<'_>, batch: &Batch) -> Result<
             )
         }),
     );
-    flight.add(Ask::Replay, Some(call!("SELECT result FROM mailstore.batch WHERE id = $1", batch.id.0)));
+    flight.add(Ask::Replay, Some(call!("SELECT result, at FROM mailstore.batch WHERE id = $1 FOR UPDATE", batch.id.0)));
     let named = needs.folders.iter().filter(|(account, _)| !needs.trees.contains(account));
     let (accounts, folders): (Vec<i64>, Vec<i64>) =
         named.map(|(account, folder)| (sql(account.value()), sql(folder.value()))).unzip();
@@ -263,14 +263,19 @@ pub(crate) async fn gather(env: &Env, tx: &mut Tx<'_>, batch: &Batch) -> Result<
     let answers: BTreeMap<Ask, Vec<Row>> = asks.into_iter().zip(tx.flight(calls).await?).collect();
     let rows = |ask: Ask| answers.get(&ask).map(Vec::as_slice).unwrap_or_default();
 
-    let now = rows(Ask::Now).first().ok_or_else(|| Fault::corrupt("the clock"))?;
-    let claimed = !rows(Ask::Claim).is_empty();
-    let replay = match rows(Ask::Replay).first() {
-        Some(row) if !claimed => Some(Bytes::copy_from_slice(get(row, 0)?)),
+    let now: i64 = get(rows(Ask::Now).first().ok_or_else(|| Fault::corrupt("the clock"))?, 0)?;
+    let recorded = rows(Ask::Replay).first();
+    let claimed = recorded.is_some();
+    let replay = match recorded {
+        // Our own claim, or a record whose time is over and that nobody cleared away yet, is written over.
+        Some(row) if rows(Ask::Claim).is_empty() => {
+            let kept = get::<i64>(row, 1)?.saturating_add(millis(env.config.results_kept));
+            (kept > now).then(|| get(row, 0).map(Bytes::copy_from_slice)).transpose()?
+        }
         _ => None,
     };
     let mut gathered = Gathered {
-        now: Timestamp(get(now, 0)?),
+        now: Timestamp(now),
         replay,
         token: rows(Ask::Token).first().map(|row| number(row, 0)).transpose()?,
         accounts: BTreeMap::new(),

@@ -163,25 +163,42 @@ pub(crate) async fn set_quota(env: &Env, id: AccountId, quota: Option<u64>) -> R
     if env.link.ask(call).await?.is_empty() { Err(Fault::NotFound) } else { Ok(()) }
 }
 
+/// Accounts that jump in one transaction.
+const JUMP: i64 = 500;
+
 /// What every account does after a restore or a lossy failover, before it is used: numbers that may have been given out
 /// and lost are passed over, and no older cursor is good.
 pub(crate) async fn jump(env: &Env) -> Result<()> {
+    let mut after = Some(0);
+    while let Some(last) = after {
+        after = env.link.again(|| Box::pin(jump_some(env, last))).await?;
+    }
+    Ok(())
+}
+
+/// The next accounts; the last of them.
+async fn jump_some(env: &Env, after: i64) -> Result<Option<i64>> {
     let mut tx = env.link.write().await?;
-    tx.one(call!("SELECT 1 FROM mailstore.account ORDER BY id FOR UPDATE")).await?;
+    let lock = call!("SELECT id FROM mailstore.account WHERE id > $1 ORDER BY id LIMIT $2 FOR UPDATE", after, JUMP);
+    let some = tx.one(lock).await?.iter().map(|row| get(row, 0)).collect::<Result<Vec<i64>>>()?;
+    let Some(last) = some.last().copied() else { return Ok(None) };
     let calls = vec![
         call!(
             "UPDATE mailstore.account SET at = least(at + 4294967296, 281474976710655),
                 next_item = least(next_item + 4294967296, 281474976710655),
-                floor = least(at + 4294967296, 281474976710655)"
+                floor = least(at + 4294967296, 281474976710655)
+             WHERE id = ANY($1)",
+            some.clone()
         ),
         call!(
             "UPDATE mailstore.folder SET uid_next = least(uid_next + 1048576, 2147483647), floor = account.at
-             FROM mailstore.account WHERE account.id = folder.account"
+             FROM mailstore.account WHERE account.id = folder.account AND account.id = ANY($1)",
+            some.clone()
         ),
-        call!("DELETE FROM mailstore.gone"),
-        call!("DELETE FROM mailstore.folder_gone"),
+        call!("DELETE FROM mailstore.gone WHERE account = ANY($1)", some.clone()),
+        call!("DELETE FROM mailstore.folder_gone WHERE account = ANY($1)", some),
     ];
-    tx.end(calls).await.map(drop)
+    tx.end(calls).await.map(|_| Some(last))
 }
 
 /// Everything there is to tidy up.
