@@ -56,6 +56,32 @@ pub trait Authenticator: Send + Sync {
     fn concluded(&self, attempt: &Attempt, outcome: Result<&Principal, Failure>) {
         let _ = (attempt, outcome);
     }
+
+    /// The passwords themselves, where this database keeps them in clear. None, as good databases say, takes APOP off
+    /// the wire.
+    fn as_apop(&self) -> Option<&dyn ApopSecrets> {
+        None
+    }
+}
+
+/// Passwords kept in clear, for the one exchange that can do with nothing less: APOP (RFC 1939 §7).
+///
+/// Whoever reads such a database can log in as everybody in it. Implement this for old clients that know nothing else.
+pub trait ApopSecrets: Send + Sync {
+    /// The password of whoever logs in under this name, prepared ([`saslprep`]).
+    ///
+    /// # Errors
+    /// [`Refusal::Credentials`] when there is no such user, or none with a password in clear.
+    fn secret<'a>(&'a self, user: &'a str, attempt: &'a Attempt) -> BoxFuture<'a, Result<ApopSecret, Refusal>>;
+}
+
+/// What [`ApopSecrets`] knows of a user.
+#[derive(Clone, Debug)]
+pub struct ApopSecret {
+    /// The user's name in its canonical form.
+    pub user: String,
+    /// The password in clear.
+    pub password: Secret,
 }
 
 /// What one message of an exchange led to.
@@ -148,6 +174,31 @@ impl Login {
         };
         self.authenticator.concluded(&self.attempt, outcome.as_ref().map_err(|failure| *failure));
         outcome
+    }
+
+    /// Logs in by a digest that is made from the password itself (APOP, RFC 1939 §7). `is_right` says whether the client's
+    /// digest goes with a password; for a user there is none of it is asked about another, and its answer is not heard.
+    ///
+    /// # Errors
+    /// Why not. [`Failure::Credentials`] also where no passwords are kept in clear
+    /// ([`Authenticator::as_apop`]).
+    pub async fn apop(&mut self, user: String, is_right: impl FnOnce(&Secret) -> bool) -> Result<Principal, Failure> {
+        let outcome = self.apop_outcome(&user, is_right).await;
+        self.authenticator.concluded(&self.attempt, outcome.as_ref().map_err(|failure| *failure));
+        outcome
+    }
+
+    async fn apop_outcome(&self, user: &str, is_right: impl FnOnce(&Secret) -> bool) -> Result<Principal, Failure> {
+        let user = saslprep(user).map_err(|_| Failure::Preparation)?;
+        let secrets = self.authenticator.as_apop().ok_or(Failure::Credentials)?;
+        let found = secrets.secret(&user, &self.attempt).await;
+        let nobodys = Secret::from("nobody's");
+        let right = is_right(found.as_ref().map_or(&nobodys, |found| &found.password));
+        match found {
+            Ok(found) if right => self.principal(&Identity { user: found.user, authzid: None }).await,
+            Ok(_) => Err(Failure::Credentials),
+            Err(refusal) => Err(refusal.into()),
+        }
     }
 
     async fn follow(&mut self, mut step: Step) -> Progress {

@@ -3,7 +3,7 @@
 //! RFC 1939 §3 to §7, RFC 2449 §5 and §6.6, RFC 2595 §4, RFC 5034 §4, RFC 6856 §2.
 //!
 //! ```text
-//!  greeting ─▶ CAPA ─▶ STLS ─▶ TLS ─▶ CAPA ─▶ UTF8 ─▶ AUTH, or USER and PASS ─▶ Ready
+//!  greeting ─▶ CAPA ─▶ STLS ─▶ TLS ─▶ CAPA ─▶ UTF8 ─▶ AUTH, APOP, or USER and PASS ─▶ Ready
 //!                                                          │                      │  commands, pipelined
 //!                                                          ▼                      ▼
 //!                                                     LoginFailed ─▶ QUIT ◀──── Quit, or idle for too long
@@ -50,6 +50,8 @@ pub struct Client {
     asking: Asking,
     events: VecDeque<Event>,
     capabilities: Capabilities,
+    /// The greeting's, where APOP is on.
+    timestamp: Option<String>,
     queue: VecDeque<Command>,
     in_flight: VecDeque<Command>,
     phase: Phase,
@@ -69,6 +71,7 @@ enum Phase {
     Utf8,
     /// A challenge, or the end of the exchange.
     Auth(Box<Exchange>),
+    Apop,
     User,
     Pass,
     /// The status of the first command in flight, when there is one.
@@ -121,6 +124,7 @@ impl Client {
             asking: Asking::default(),
             events: VecDeque::new(),
             capabilities: Capabilities::default(),
+            timestamp: None,
             queue: VecDeque::new(),
             in_flight: VecDeque::new(),
             phase: Phase::Greeting,

@@ -7,6 +7,7 @@
 //! | [`config`] | what an embedder decides: [`Config`], [`Limits`] |
 //! | [`request`], [`event`] | what a server asks, and what it tells |
 //! | [`command`], [`reply`], [`capability`] | the wire: commands in place, status lines, CAPA |
+//! | [`apop`] | timestamps and digests of APOP, where it is turned on |
 //! | [`maildrop`] | the snapshot of a session and its marks |
 //! | [`stuff`], [`top`] | multi-line responses by slices, and where TOP stops |
 //! | `store` | answers a server's questions from any mail store (feature `store`) |
@@ -16,6 +17,7 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+pub mod apop;
 pub mod capability;
 pub mod client;
 pub mod command;

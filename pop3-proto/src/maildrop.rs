@@ -75,7 +75,7 @@ impl UniqueId {
     }
 }
 
-fn write_hex(value: u64, digits: u32, out: &mut BytesMut) {
+pub(crate) fn write_hex(value: u64, digits: u32, out: &mut BytesMut) {
     for digit in (0..digits).rev() {
         let nibble = (value >> (digit * 4)) & 0xf;
         // A nibble is below 16.

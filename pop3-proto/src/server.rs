@@ -43,6 +43,7 @@ use mailstore_trait::session::{
 };
 use smallvec::SmallVec;
 
+use crate::apop;
 use crate::capability::{Expire, LoginDelay};
 use crate::command::{self, Command, CommandErrorKind};
 use crate::config::Config;
@@ -176,17 +177,10 @@ impl Server {
     /// Offers APOP (RFC 1939 §7) with this timestamp: in angle brackets, unique, unpredictable, never used twice.
     ///
     /// MD5 is broken and the password must be stored in clear for it; nothing but old clients speaks for it. A text that
-    /// is no timestamp offers nothing.
+    /// is no [timestamp](crate::apop::is_timestamp) offers nothing. `World::timestamp` (feature `store`) makes one.
     #[must_use]
     pub fn with_apop(mut self, timestamp: String) -> Server {
-        let inner = timestamp.strip_prefix('<').and_then(|text| text.strip_suffix('>'));
-        let legal = |inner: &str| {
-            let visible = inner.bytes().all(|octet| octet.is_ascii_graphic() && octet != b'<' && octet != b'>');
-            visible && !inner.is_empty() && inner.len() <= 128
-        };
-        if inner.is_some_and(legal) {
-            self.timestamp = Some(timestamp);
-        }
+        self.timestamp = Some(timestamp).filter(|timestamp| apop::is_timestamp(timestamp.as_bytes()));
         self
     }
 

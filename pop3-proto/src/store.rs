@@ -21,11 +21,12 @@ use mailstore_trait::folder::Folder;
 use mailstore_trait::id::{AccountId, FolderId, Uid};
 use mailstore_trait::item::{ItemsOptions, Projection};
 use mailstore_trait::leases::{Lease, LeaseScope};
-use mailstore_trait::sasl::Failure;
+use mailstore_trait::sasl::{Failure, Secret};
 use mailstore_trait::session::{Fulfil, LayerInfo, Peer, Session};
 use mailstore_trait::store::MailStore;
 use mailstore_trait::uid_set::UidSet;
 
+use crate::apop;
 use crate::capability::LoginDelay;
 use crate::maildrop::Message;
 use crate::request::{
@@ -61,6 +62,18 @@ impl World {
     ) -> World {
         let policies = Arc::new(Policy::default());
         World { store, authenticator, environment, policies, last_logins: Arc::default() }
+    }
+
+    /// A fresh timestamp for [`Server::with_apop`](crate::Server::with_apop); `None` where the user database keeps no
+    /// passwords in clear, for then no APOP could succeed.
+    ///
+    /// RFC 1939 §7: another one in each greeting. The number is random, so nobody can ask beforehand for the digest of
+    /// the next.
+    #[must_use]
+    pub fn timestamp(&self, host: &str) -> Option<String> {
+        self.authenticator.as_apop()?;
+        let number = u128::from_be_bytes(self.environment.id());
+        Some(format!("<{number:032x}.{}@{host}>", self.environment.now().0))
     }
 }
 
@@ -115,8 +128,13 @@ impl Fulfiller {
                 let outcome = self.login.password(login.user, login.password).await;
                 reply.answer(self.logged_in(outcome))
             }
-            // Stored verifiers do not hold the password that APOP's digest needs.
-            Request::Apop(pending) => pending.answer(LoggedIn::Refused(LoginRefusal::Credentials)),
+            Request::Apop(pending) => {
+                let (login, reply) = pending.split();
+                self.learn(login.tls);
+                let is_right = |password: &Secret| apop::is_right(&login.digest, &login.timestamp, password.expose());
+                let outcome = self.login.apop(login.user, is_right).await;
+                reply.answer(self.logged_in(outcome))
+            }
             Request::SaslStep(pending) => {
                 let (step, reply) = pending.split();
                 reply.answer(self.sasl_step(step).await)

@@ -48,9 +48,11 @@ impl Adapter for Adapted {
             Some(other) => panic!("stls: {other}"),
         };
         config.allow_cleartext = header.value("cleartext") != Some("off");
+        config.apop = header.value("apop") == Some("on");
         if let Some(password) = header.value("password") {
             let password = Secret::new(transcript::escape::parse(password).unwrap());
-            config.credentials = Credentials::Password { user: "tim".into(), password, authzid: None };
+            let user = header.value("user").unwrap_or("tim").into();
+            config.credentials = Credentials::Password { user, password, authzid: None };
         }
         Client::new(Arc::new(config), (header.value("tls") == Some("on")).then(LayerInfo::new))
     }

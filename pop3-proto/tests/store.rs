@@ -28,6 +28,7 @@ use mailstore_trait::testkit::memory::MemStore;
 use mailstore_trait::testkit::pipe::{Fulfilled, Pipe};
 use mailstore_trait::testkit::random::Random;
 use mailstore_trait::uid_set::UidSet;
+use pop3_proto::apop;
 use pop3_proto::capability::Expire;
 use pop3_proto::client::{self, ChunkTaken, Client, Command, Stls};
 use pop3_proto::store::{Fulfiller, Policy, World};
@@ -95,9 +96,13 @@ impl House {
 
     /// A session, with everything between it and the house.
     fn session(&self) -> Talk {
+        self.session_with(|server| server)
+    }
+
+    fn session_with(&self, change: impl FnOnce(Server) -> Server) -> Talk {
         let mut config = config();
         config.limits.page = 3;
-        let driven = Driven::new(Server::new(Arc::new(config), &peer()), epoch());
+        let driven = Driven::new(change(Server::new(Arc::new(config), &peer())), epoch());
         Talk { driven, fulfiller: self.fulfiller(), events: Vec::new() }
     }
 
@@ -318,6 +323,41 @@ fn login_delay_and_expire_are_the_users() {
     house.environment.advance(Duration::from_secs(60));
     let said = early.say("USER tim@example.org\r\nPASS pass word\r\n");
     assert!(said.ends_with("+OK maildrop has 0 messages (0 octets)\r\n"), "{said}");
+}
+
+/// RFC 1939 §7, where the directory keeps passwords in clear: the digest of this greeting's timestamp, and no other.
+#[test]
+fn apop_logs_in_where_passwords_are_kept_in_clear() {
+    let house = House::new();
+    house.deliver(b"a\r\n");
+    let timestamp = house.world.timestamp("pop.example.org").unwrap();
+    let next = house.world.timestamp("pop.example.org").unwrap();
+    assert_ne!(timestamp, next, "a timestamp is used once");
+    let say = |user: &str, timestamp: &str, password: &str| {
+        let digest = apop::digest(timestamp, password.as_bytes());
+        let digest: String = digest.iter().map(|octet| format!("{octet:02x}")).collect();
+        format!("APOP {user} {digest}\r\n")
+    };
+    let mut talk = house.session_with(|server| server.with_apop(timestamp.clone()));
+    let said = talk.say(&say("tim@example.org", &timestamp, "pass word"));
+    assert!(said.contains(&format!(" {timestamp}\r\n")), "the greeting holds it: {said}");
+    assert!(said.ends_with("+OK maildrop has 1 messages (3 octets)\r\n"), "{said}");
+    talk.say("QUIT\r\n");
+    let refused = [
+        say("tim@example.org", &timestamp, "pass"),
+        say("tim@example.org", &next, "pass word"),
+        say("nobody@example.org", &timestamp, "pass word"),
+        // What an unknown user's digest is compared with is no password of theirs.
+        say("nobody@example.org", &timestamp, "nobody's"),
+    ];
+    for wrong in refused {
+        let mut talk = house.session_with(|server| server.with_apop(timestamp.clone()));
+        let said = talk.say(&wrong) + &talk.pass(Duration::from_secs(5));
+        assert!(said.ends_with("-ERR [AUTH] login failed\r\n"), "{wrong}: {said}");
+    }
+    // Without a timestamp there is no such command.
+    let said = house.session().say(&say("tim@example.org", &timestamp, "pass word"));
+    assert!(said.ends_with("-ERR unknown command\r\n"), "{said}");
 }
 
 #[test]

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use crate::auth::{Attempt, Authenticator};
+use crate::auth::{ApopSecret, ApopSecrets, Attempt, Authenticator};
 use crate::directory::{Directory, Principal, Resolution};
 use crate::error::DirectoryError;
 use crate::future::BoxFuture;
 use crate::id::AccountId;
-use crate::sasl::{Answer, Ask, Identity, Mechanism, Refusal, ScramHash, ScramVerifier, Secret};
+use crate::sasl::{Answer, Ask, Identity, Mechanism, Refusal, ScramHash, ScramVerifier, Secret, saslprep};
 use crate::testkit::random::Random;
 
 /// Iterations of the verifiers here: the fewest that are allowed, for speed.
@@ -18,6 +18,8 @@ const ITERATIONS: u32 = ScramVerifier::MIN_ITERATIONS;
 struct Entry {
     principal: Principal,
     verifier: ScramVerifier,
+    /// In clear, as nobody but tests should keep it.
+    password: Secret,
     /// Whom this principal may act as beside itself.
     proxies: BTreeSet<String>,
 }
@@ -70,10 +72,12 @@ impl MemDirectory {
             Random::new(account.value()).fill(&mut salt);
             let verifier = ScramVerifier::from_password(ScramHash::Sha256, password, &salt, ITERATIONS)
                 .map_err(|error| DirectoryError::Unavailable(Box::new(error)))?;
+            let password = saslprep(password).map_err(|error| DirectoryError::Unavailable(Box::new(error)))?;
+            let password = Secret::from(password.into_owned());
             state.last = account.value();
             state.domains.insert(domain.to_ascii_lowercase());
             let principal = Principal { account, address: address.to_owned(), aliases: Vec::new(), display_name: None };
-            state.entries.push(Entry { principal, verifier, proxies: BTreeSet::new() });
+            state.entries.push(Entry { principal, verifier, password, proxies: BTreeSet::new() });
             Ok(account)
         })
     }
@@ -206,6 +210,23 @@ impl Authenticator for MemDirectory {
             self.with(|state| {
                 let mut principals = state.entries.iter().map(|entry| &entry.principal);
                 principals.find(|principal| principal.owns(identity.acts_as())).cloned().ok_or(DirectoryError::NotFound)
+            })
+        })
+    }
+
+    fn as_apop(&self) -> Option<&dyn ApopSecrets> {
+        Some(self)
+    }
+}
+
+impl ApopSecrets for MemDirectory {
+    fn secret<'a>(&'a self, user: &'a str, _: &'a Attempt) -> BoxFuture<'a, Result<ApopSecret, Refusal>> {
+        Box::pin(async move {
+            self.with(|state| {
+                let mut entries = state.entries.iter();
+                let entry = entries.find(|entry| entry.principal.address.eq_ignore_ascii_case(user));
+                let entry = entry.ok_or(Refusal::Credentials)?;
+                Ok(ApopSecret { user: entry.principal.address.clone(), password: entry.password.clone() })
             })
         })
     }

@@ -18,6 +18,10 @@ pub struct Config {
     pub allow_cleartext: bool,
     /// Whether USER and PASS are used where no SASL mechanism fits.
     pub user_pass: bool,
+    /// Whether APOP (RFC 1939 §7) is used where no SASL mechanism fits and the greeting holds a timestamp. Off unless set:
+    /// whoever hears or forges such a login can try passwords against it at leisure. It needs no TLS and does not care
+    /// for [`allow_cleartext`](Config::allow_cleartext), for no password crosses the connection.
+    pub apop: bool,
     /// Whether UTF-8 mode is asked for where it is offered (RFC 6856 §2).
     pub utf8: bool,
     /// Whether commands are sent ahead of replies where the server permits (RFC 2449 §6.6).
@@ -36,6 +40,7 @@ impl Config {
             nonce,
             allow_cleartext: false,
             user_pass: true,
+            apop: false,
             utf8: true,
             pipelining: true,
             limits: Limits::default(),

@@ -7,6 +7,7 @@ use mailstore_trait::sasl::{self, Context, Credentials, client};
 use mailstore_trait::session::CloseReason;
 
 use super::{Client, Event, Exchange, LoginFailure, Phase, Step, Stls, lossy};
+use crate::apop;
 use crate::capability::{Capabilities, Capability};
 use crate::reply::Status;
 
@@ -23,6 +24,9 @@ impl Client {
     pub(super) fn login_status(&mut self, status: Status<'_>) -> Step {
         if let (Phase::Auth(_), Status::Continue(challenge)) = (&self.phase, status) {
             return self.challenge(challenge);
+        }
+        if let (Phase::Greeting, true, Status::Ok(text)) = (&self.phase, self.config.apop, status) {
+            self.timestamp = apop::timestamp(text).map(str::to_owned);
         }
         let accepted = match status {
             Status::Ok(_) => true,
@@ -62,9 +66,9 @@ impl Client {
                 }
             },
             Phase::User if accepted => self.send_password(),
-            Phase::Pass if accepted => self.ready(),
+            Phase::Pass | Phase::Apop if accepted => self.ready(),
             Phase::Goodbye => return self.end(CloseReason::Quit),
-            Phase::Auth(_) | Phase::User | Phase::Pass => {
+            Phase::Auth(_) | Phase::Apop | Phase::User | Phase::Pass => {
                 let Status::Err { code, text } = status else { return Step::Again };
                 self.give_up(LoginFailure::Refused { code, text: lossy(text) });
             }
@@ -116,7 +120,7 @@ impl Client {
         let (config, context) = (self.config.clone(), self.context());
         let offered = self.capabilities.mechanisms.iter().copied();
         let Some(mechanism) = client::choose(offered, &config.credentials, &context) else {
-            return self.send_user();
+            return self.send_apop();
         };
         let mut exchange = match sasl::Client::start(mechanism, &config.credentials, &context, config.nonce.clone()) {
             Ok(exchange) => exchange,
@@ -154,6 +158,26 @@ impl Client {
         }
         out.put_slice(b"\r\n");
         Step::Again
+    }
+
+    /// APOP, where it is on and the server gave a timestamp; or else USER and PASS.
+    fn send_apop(&mut self) {
+        let config = self.config.clone();
+        match (&self.timestamp, &config.credentials) {
+            (Some(timestamp), Credentials::Password { user, password, authzid: None })
+                if self.can_say(user.as_bytes()) && !user.contains(' ') =>
+            {
+                let digest = apop::digest(timestamp, password.expose());
+                let out = self.outbox.text();
+                out.put_slice(b"APOP ");
+                out.put_slice(user.as_bytes());
+                out.put_slice(b" ");
+                apop::write(&digest, out);
+                out.put_slice(b"\r\n");
+                self.phase = Phase::Apop;
+            }
+            _ => self.send_user(),
+        }
     }
 
     /// USER and PASS, where no mechanism fits.
