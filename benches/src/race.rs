@@ -141,7 +141,11 @@ impl<'a> Lane<'a> {
                 return lane;
             }
             lane.calls = match time >= sample / 8 {
-                true => (f64::from(lane.calls) * sample.as_secs_f64() / time.as_secs_f64()).ceil() as u32,
+                // Rounded up in whole nanoseconds; a lane that would need more calls than fit is long enough.
+                true => {
+                    let calls = u128::from(lane.calls) * sample.as_nanos();
+                    u32::try_from(calls.div_ceil(time.as_nanos().max(1))).unwrap_or(u32::MAX)
+                }
                 false => lane.calls * 4,
             };
         }

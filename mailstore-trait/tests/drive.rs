@@ -1,5 +1,6 @@
 //! The driver, run over in-memory pipes with a session that echoes lines.
 #![allow(unreachable_pub, dead_code, reason = "questions! declares a protocol's whole public table")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test says no by panicking")]
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

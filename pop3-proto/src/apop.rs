@@ -79,7 +79,21 @@ mod tests {
     fn timestamps_are_message_ids() {
         assert_eq!(timestamp(b"POP3 server ready <1896.697170952@dbc.mtview.ca.us>"), Some(TIMESTAMP));
         assert_eq!(timestamp(b"<1@a> and <2@b>"), Some("<1@a>"));
-        for odd in ["", "ready", "<>", "<@>", "<1@>", "<@a>", "<1>", "<1@a@b>", "<1 @a>", "<1@a", "<<1@a>", "<\x01@a>", "<\u{e9}@a>"] {
+        for odd in [
+            "",
+            "ready",
+            "<>",
+            "<@>",
+            "<1@>",
+            "<@a>",
+            "<1>",
+            "<1@a@b>",
+            "<1 @a>",
+            "<1@a",
+            "<<1@a>",
+            "<\x01@a>",
+            "<\u{e9}@a>",
+        ] {
             assert_eq!(timestamp(odd.as_bytes()), None, "{odd:?}");
         }
         assert_eq!(timestamp(format!("<{}@a>", "1".repeat(200)).as_bytes()), None);

@@ -85,7 +85,7 @@ fn imapclient_understands_every_answer() {
     let server = Server::start("");
     let mut python = Command::new("python3");
     python.env("PYTHONPATH", clients().join("python"));
-    python.args(["-c", SCRIPT]).arg(server.certificate()).arg(server.port("imaps").to_string());
+    python.args(["-c", SCRIPT]).arg(server.certificate()).arg(server.port("imaps"));
     for (name, message) in odd_messages() {
         python.arg(server.file(&format!("{name}.eml"), message));
     }

@@ -85,7 +85,7 @@ fn imapflow_understands_every_answer() {
     let server = Server::start("");
     let mut node = Command::new("node");
     node.env("NODE_PATH", clients().join("node/node_modules")).env("NODE_EXTRA_CA_CERTS", server.certificate());
-    node.args(["-e", SCRIPT, "--"]).arg(server.port("imaps").to_string());
+    node.args(["-e", SCRIPT, "--"]).arg(server.port("imaps"));
     for (name, message) in odd_messages() {
         node.arg(server.file(&format!("{name}.eml"), message));
     }
