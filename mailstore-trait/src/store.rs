@@ -10,6 +10,11 @@
 //!
 //! **Reading.** One question, one snapshot, no older than the last commit that was answered. No snapshot outlives its
 //! answer, and no reader waits for a writer.
+//!
+//! **What to write.** A backend is four traits: [`MailStore`], its [`Upload`]s, [`ChangeHints`] and [`Leases`]; with
+//! [`QueueStore`] mail can leave, too. Rows are handed out through [`ItemPageBuilder`](crate::item::ItemPageBuilder), UIDs
+//! through a [`UidMap`](crate::uid_set::UidMap). Begin with the promises of the conformance kit
+//! (`mailstore_trait::testkit::conformance`), which name what is still missing.
 
 use std::time::Duration;
 
@@ -119,6 +124,9 @@ pub trait Upload: Send {
     fn write(&mut self, octets: Bytes) -> BoxFuture<'_, Result<(), UploadError>>;
 
     /// Ends the upload. Nothing is visible before a commit names the result.
+    ///
+    /// The store runs the octets through [`Ingest`](crate::mime::Ingest) as they pass, for the skeleton and the summary of
+    /// [`Staged`]. One that leaves them empty keeps the contract, but every FETCH of a structure scans its message anew.
     fn finish(self: Box<Self>) -> BoxFuture<'static, Result<Staged, UploadError>>;
 }
 

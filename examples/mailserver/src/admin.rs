@@ -14,6 +14,7 @@ use mailstore_trait::sasl::Secret;
 use crate::cli::{QueueCommand, UserCommand};
 use crate::config::Config;
 use crate::environment::System;
+use crate::tls::Certificates;
 use crate::transfer::export::Format;
 use crate::{Failure, data, transfer};
 
@@ -35,6 +36,8 @@ pub(crate) enum AdminError {
     Empty,
     #[error("the password can't be read: {0}")]
     Password(std::io::Error),
+    #[error("no terminal to ask for the password at ({0}); --password-stdin reads it from standard input")]
+    NoTerminal(std::io::Error),
     #[error("{0}: not a queue id")]
     QueueId(String),
     #[error("{0}: nothing with this id waits")]
@@ -94,7 +97,7 @@ fn password(from_stdin: bool) -> Result<Secret, AdminError> {
         std::io::stdin().lock().read_line(&mut line).map_err(AdminError::Password)?;
         line.trim_end_matches(['\r', '\n']).to_owned()
     } else {
-        let first = rpassword::prompt_password("Password: ").map_err(AdminError::Password)?;
+        let first = rpassword::prompt_password("Password: ").map_err(AdminError::NoTerminal)?;
         if rpassword::prompt_password("Again: ").map_err(AdminError::Password)? != first {
             return Err(AdminError::Differ);
         }
@@ -168,6 +171,9 @@ pub(crate) async fn import(config: &Config, address: &str, path: &Path, skip: bo
     let principal = principal(&store, address).await?;
     let done = transfer::import::import(&store, principal.account, path, System.now(), skip).await?;
     println!("imported {} messages, {} octets; skipped {}", done.messages, done.octets, done.skipped);
+    if done.repeated > 0 {
+        println!("{} messages of an earlier import were not added again", done.repeated);
+    }
     store.close().await;
     Ok(())
 }
@@ -194,7 +200,7 @@ async fn principal(store: &Store, address: &str) -> Result<Principal, AdminError
 }
 
 /// `check`
-pub(crate) fn check(config: &Config) {
+pub(crate) fn check(config: &Config) -> Result<(), Failure> {
     println!("hostname {}", config.hostname);
     println!("domains {}", config.domains.join(", "));
     println!("data_dir {}", config.data_dir.display());
@@ -209,7 +215,13 @@ pub(crate) fn check(config: &Config) {
         }
     }
     for route in &config.outbound.routes {
-        println!("route {} to {}:{}, tls {:?}", route.domain, route.host, route.port, route.tls);
+        println!("route {} to {}:{}, tls {}", route.domain, route.host, route.port, route.tls.name());
+    }
+    // One that nobody configured is made by the first run.
+    if let Some(tls) = &config.tls {
+        Certificates::open(config)?;
+        println!("certificate {}, key {}", tls.certificate.display(), tls.key.display());
     }
     println!("the configuration is good");
+    Ok(())
 }

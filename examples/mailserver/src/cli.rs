@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 /// A mail server: SMTP, submission, LMTP, POP3 and IMAP on one mailbox.
 #[derive(Debug, Parser)]
-#[command(name = "mailserver", version, about)]
+#[command(name = "mailserver", version)]
 pub(crate) struct Cli {
     /// The configuration file. Without it: ./mailserver.toml if there is one, else the defaults.
     #[arg(long, global = true, value_name = "FILE")]
@@ -24,7 +24,10 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: UserCommand,
     },
-    /// Bring messages of an mbox file or a Maildir folder into an account.
+    /// Bring messages of an mbox file, a directory of them or a Maildir into an account.
+    ///
+    /// An mbox file named inbox or mbox (.mbox) goes into the inbox, any other into a folder of its name. The same import once
+    /// more adds nothing.
     Import {
         /// The account's address.
         address: String,
@@ -65,7 +68,7 @@ pub(crate) enum UserCommand {
     },
     /// List the accounts.
     List,
-    /// Remove an account. Its address can be given away again; its mail can't be reached any more.
+    /// Remove an account together with its mail. Its address can be given away again.
     Remove {
         /// Its address.
         address: String,

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 pub(crate) use units::{Octets, Span};
 
-/// What the server is to do. The keys and their defaults are those of the README.
+/// What the server is to do. `mailserver.toml` beside the sources shows all keys.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
@@ -190,6 +190,18 @@ pub(crate) enum RouteTls {
     Opportunistic,
     Required,
     Implicit,
+}
+
+impl RouteTls {
+    /// As the configuration has it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            RouteTls::None => "none",
+            RouteTls::Opportunistic => "opportunistic",
+            RouteTls::Required => "required",
+            RouteTls::Implicit => "implicit",
+        }
+    }
 }
 
 impl Route {
@@ -375,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_configuration_is_read() {
+    fn a_configuration_is_read() {
         let config = parse(
             r#"
             hostname = "mail.example.org"
@@ -398,6 +410,30 @@ mod tests {
         assert!(config.listen.pop3.0.is_empty());
         assert_eq!(config.outbound.retry[1].0, Duration::from_secs(600));
         assert!(config.is_local("EXAMPLE.org"));
+    }
+
+    #[test]
+    fn the_example_file_shows_the_defaults_and_every_key() {
+        let text = include_str!("../mailserver.toml");
+        let mut shown = parse(text).unwrap();
+        shown.hostname = "localhost".into();
+        shown.domains = vec!["localhost".into()];
+        assert_eq!(format!("{shown:?}"), format!("{:?}", Config::default()));
+
+        // What is behind "# " is read too, once it is taken away.
+        let uncommented: Vec<&str> = text
+            .lines()
+            .map(|line| match line.strip_prefix("# ") {
+                Some(rest)
+                    if rest.starts_with('[') || rest.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')) =>
+                {
+                    rest
+                }
+                _ => line,
+            })
+            .collect();
+        let all = parse(&uncommented.join("\n")).unwrap();
+        assert_eq!((all.listen.lmtp.0.len(), all.outbound.routes.len(), all.tls.is_some()), (1, 1, true));
     }
 
     #[test]

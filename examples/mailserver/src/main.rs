@@ -87,9 +87,6 @@ fn run(cli: Cli) -> Result<(), Failure> {
             runtime.block_on(admin::import(&config, &address, &path, skip_malformed))
         }
         Command::Export { address, path, mbox } => runtime.block_on(admin::export(&config, &address, &path, mbox)),
-        Command::Check => {
-            admin::check(&config);
-            Ok(())
-        }
+        Command::Check => admin::check(&config),
     }
 }

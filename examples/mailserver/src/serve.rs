@@ -22,7 +22,6 @@ pub(crate) async fn serve(config: Config) -> Result<(), Failure> {
         }
     }
     let store = Arc::new(data::open(&config)?);
-    let first = data::first_account(&config, &store).await?;
     let certificates = Certificates::open(&config)?;
     let queued = Arc::new(Notify::new());
     let server = Arc::new(Server::new(&config, Arc::clone(&store), &certificates, Arc::clone(&queued))?);
@@ -37,6 +36,9 @@ pub(crate) async fn serve(config: Config) -> Result<(), Failure> {
             listeners.push((service, listener, local));
         }
     }
+    // Behind everything that may fail: the password is told once, and a first run that ends before it tells it would
+    // leave an account nobody can use.
+    let first = data::first_account(&config, &store).await?;
     let (trigger, shutdown) = shutdown::channel();
     let announced: Vec<(Service, SocketAddr)> =
         listeners.iter().map(|(service, _, local)| (*service, *local)).collect();

@@ -88,7 +88,7 @@ impl Server {
     }
 }
 
-/// The time a limit of the configuration allows, but not less than a protocol asks for when nothing was configured.
+/// How long a client that is logged in may be silent.
 fn idle(config: &Config) -> Duration {
     config.limits.idle_time.0
 }

@@ -63,11 +63,13 @@ impl Exporter<'_> {
             let sub = directory.join(sub);
             std::fs::create_dir_all(&sub).map_err(io(&sub))?;
         }
+        let mut keywords = Vec::new();
         let mut rest = UidSet::all();
         while let Some(page) = self.page(folder.id, &mut rest).await? {
             for row in page.rows() {
                 let seconds = row.internal_date.instant.seconds();
-                let name = format!("{seconds}.{}.mailserver:2,{}", row.item, maildir::letters(row.flags));
+                let letters = maildir::letters(&page.flag_set(row), &mut keywords);
+                let name = format!("{seconds}.{}.mailserver:2,{letters}", row.item);
                 let (temporary, target) = (directory.join("tmp").join(&name), directory.join("cur").join(&name));
                 let mut file = BufWriter::new(File::create(&temporary).map_err(io(&temporary))?);
                 self.octets(row, |octets| file.write_all(octets).map_err(io(&temporary))).await?;
@@ -79,7 +81,7 @@ impl Exporter<'_> {
                 self.told();
             }
         }
-        Ok(())
+        maildir::write_keywords(&directory, &keywords).map_err(io(&directory))
     }
 
     async fn mbox(&mut self, root: &Path, list: &FolderList, folder: &Folder) -> Result<(), TransferError> {
@@ -97,7 +99,7 @@ impl Exporter<'_> {
         let mut rest = UidSet::all();
         while let Some(page) = self.page(folder.id, &mut rest).await? {
             for row in page.rows() {
-                let begun = mbox::Writer::begin(file, "", row.internal_date, row.flags);
+                let begun = mbox::Writer::begin(file, "", row.internal_date, &page.flag_set(row));
                 let mut writer = begun.map_err(io(&path))?;
                 self.octets(row, |octets| writer.write(octets).map_err(io(&path))).await?;
                 file = writer.end().map_err(io(&path))?;

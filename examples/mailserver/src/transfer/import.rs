@@ -34,6 +34,8 @@ pub(crate) struct Imported {
     pub(crate) messages: u64,
     pub(crate) octets: u64,
     pub(crate) skipped: u64,
+    /// Messages that an earlier import had brought already.
+    pub(crate) repeated: u64,
 }
 
 /// Imports an mbox file, a directory of them, or a Maildir into an account.
@@ -63,7 +65,7 @@ pub(crate) async fn import(
         importer.mboxes(path).await?;
     } else if path.is_file() {
         importer.bar = bar(size(path)?);
-        importer.mbox(path).await?;
+        importer.mbox(&names(&[], path), path).await?;
     } else {
         return Err(TransferError::UnknownFormat(path.to_owned()));
     }
@@ -73,6 +75,13 @@ pub(crate) async fn import(
 
 fn size(path: &Path) -> Result<u64, TransferError> {
     Ok(path.metadata().map_err(io(path))?.len())
+}
+
+/// The names of the folder an mbox file's messages go into, from the top.
+fn names(above: &[String], file: &Path) -> Vec<String> {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let inbox = above.is_empty() && ["inbox", "mbox"].iter().any(|name| stem.eq_ignore_ascii_case(name));
+    [above, &[if inbox { "INBOX".to_owned() } else { stem }]].concat()
 }
 
 /// A bar with rate and time left; it shows itself on terminals only.
@@ -140,12 +149,20 @@ impl Importer<'_> {
         self.add(message, maildir::flags(path, keywords), date.at_offset(0)).await
     }
 
+    /// The mbox files of a directory; those in directories below it are folders below the folder of that name.
     async fn mboxes(&mut self, directory: &Path) -> Result<(), TransferError> {
         let mut files = Vec::new();
-        for entry in std::fs::read_dir(directory).map_err(io(directory))? {
-            let entry = entry.map_err(io(directory))?;
-            if entry.file_type().map_err(io(directory))?.is_file() {
-                files.push(entry.path());
+        let mut directories = vec![(Vec::new(), directory.to_owned())];
+        while let Some((above, directory)) = directories.pop() {
+            for entry in std::fs::read_dir(&directory).map_err(io(&directory))? {
+                let entry = entry.map_err(io(&directory))?;
+                let kind = entry.file_type().map_err(io(&directory))?;
+                if kind.is_file() {
+                    files.push((names(&above, &entry.path()), entry.path()));
+                } else if kind.is_dir() {
+                    let name = entry.file_name().to_string_lossy().into_owned();
+                    directories.push(([above.as_slice(), &[name]].concat(), entry.path()));
+                }
             }
         }
         files.sort();
@@ -153,37 +170,40 @@ impl Importer<'_> {
             return Err(TransferError::UnknownFormat(directory.to_owned()));
         }
         let mut octets = 0;
-        for file in &files {
+        for (_, file) in &files {
             octets += size(file)?;
         }
         self.bar = bar(octets);
-        for file in &files {
-            self.mbox(file).await?;
+        for (names, file) in &files {
+            self.mbox(names, file).await?;
         }
         Ok(())
     }
 
-    async fn mbox(&mut self, path: &Path) -> Result<(), TransferError> {
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let inbox = ["inbox", "mbox"].iter().any(|name| stem.eq_ignore_ascii_case(name));
-        self.enter(&[if inbox { "INBOX".to_owned() } else { stem }]).await?;
+    /// One mbox file, into the folder of these names.
+    async fn mbox(&mut self, names: &[String], path: &Path) -> Result<(), TransferError> {
         let file = File::open(path).map_err(io(path))?;
         let mut reader = mbox::Reader::new(BufReader::with_capacity(PIECE, file));
+        // Looked at before the folder is made: what is no mbox leaves nothing behind.
+        let mut next = reader.next_message().map_err(io(path))?;
+        if let Some(None) = next {
+            self.malformed(path, 0, "no \"From \" line at the beginning")?;
+            next = reader.next_message().map_err(io(path))?;
+            if next.is_none() {
+                return Ok(());
+            }
+        }
+        self.enter(names).await?;
         let mut told = 0;
-        while let Some(separator) = reader.next_message().map_err(io(path))? {
+        while let Some(Some(separator)) = next {
             let start = reader.offset;
-            let Some(separator) = separator else {
-                self.malformed(path, 0, "no \"From \" line at the beginning")?;
-                continue;
-            };
             let mut message = self.begin().await?;
-            let mut status = String::new();
+            let mut flags = FlagSet::new();
             let mut in_header = true;
             while let Some(line) = reader.next_line().map_err(io(path))? {
                 if in_header {
                     in_header = line != b"\r\n";
-                    if let Some(value) = status_field(line) {
-                        status.push_str(value);
+                    if mbox::read_flags(line, &mut flags) {
                         continue;
                     }
                 }
@@ -193,10 +213,11 @@ impl Importer<'_> {
             told = reader.offset;
             if message.octets == 0 {
                 self.malformed(path, start, "an empty message")?;
-                continue;
+            } else {
+                let date = separator.date.unwrap_or_else(|| self.now.at_offset(0));
+                self.add(message, flags, date).await?;
             }
-            let date = separator.date.unwrap_or_else(|| self.now.at_offset(0));
-            self.add(message, mbox::flags(&status), date).await?;
+            next = reader.next_message().map_err(io(path))?;
         }
         self.commit().await
     }
@@ -257,12 +278,10 @@ impl Importer<'_> {
         self.digest.update(digest);
         self.batch.push(Op::Add(AddItem { folder, content: Content::Staged(staged), flags, internal_date }));
         self.batch_octets += octets;
-        self.done.messages += 1;
-        self.done.octets += octets;
         if self.batch.len() >= BATCH || self.batch_octets >= BATCH_OCTETS {
             self.commit().await?;
         }
-        self.bar.set_message(format!("{} messages", self.done.messages));
+        self.bar.set_message(format!("{} messages", self.done.messages + self.batch.len() as u64));
         Ok(())
     }
 
@@ -271,7 +290,16 @@ impl Importer<'_> {
             return Ok(());
         }
         let id = digest_id(self.digest.clone());
-        self.store.commit(Batch::new(id, self.account, std::mem::take(&mut self.batch))).await?;
+        let messages = self.batch.len() as u64;
+        let before = self.store.account(self.account).await?.at;
+        let done = self.store.commit(Batch::new(id, self.account, std::mem::take(&mut self.batch))).await?;
+        // A batch that was committed before has changed nothing since.
+        if done.accounts.iter().all(|account| account.upto <= before) {
+            self.done.repeated += messages;
+        } else {
+            self.done.messages += messages;
+            self.done.octets += self.batch_octets;
+        }
         self.batch_octets = 0;
         Ok(())
     }
@@ -281,12 +309,6 @@ fn digest_id(digest: Sha256) -> BatchId {
     let mut id = [0; 16];
     id.iter_mut().zip(digest.finalize()).for_each(|(to, from)| *to = from);
     BatchId(id)
-}
-
-/// The value of a `Status` or `X-Status` field: what an mbox keeps in the header and a store keeps as flags.
-fn status_field(line: &[u8]) -> Option<&str> {
-    let (name, value) = std::str::from_utf8(line).ok()?.split_once(':')?;
-    ["status", "x-status"].iter().any(|known| name.eq_ignore_ascii_case(known)).then(|| value.trim())
 }
 
 /// A message on its way in. Line ends become CRLF, whatever they were.

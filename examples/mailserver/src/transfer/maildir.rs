@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use mailstore_trait::flags::{FlagSet, Keyword, SystemFlags};
 
+/// The file in which Dovecot keeps the letters of a folder's keywords (`0 $Forwarded`).
+const KEYWORDS: &str = "dovecot-keywords";
+
 /// The letters of a Maildir's flags.
 const LETTERS: [(char, SystemFlags); 5] = [
     ('D', SystemFlags::DRAFT),
@@ -79,14 +82,35 @@ pub(super) fn flags(message: &Path, keywords: &[Keyword]) -> FlagSet {
     flags
 }
 
-/// The letters of a message's flags, for its file name.
-pub(super) fn letters(flags: SystemFlags) -> String {
-    LETTERS.iter().filter(|(_, flag)| flags.contains(*flag)).map(|(letter, _)| *letter).collect()
+/// The letters of a message's flags, for its file name. A keyword that is new to the folder gets the next letter; there are
+/// 26, and what comes later has none.
+pub(super) fn letters(flags: &FlagSet, keywords: &mut Vec<Keyword>) -> String {
+    let mut letters: Vec<char> =
+        LETTERS.iter().filter(|(_, flag)| flags.system.contains(*flag)).map(|(letter, _)| *letter).collect();
+    for keyword in flags.keywords() {
+        let at = keywords.iter().position(|known| known == keyword).unwrap_or_else(|| {
+            keywords.push(keyword.clone());
+            keywords.len() - 1
+        });
+        letters.extend(('a'..='z').nth(at));
+    }
+    letters.sort_unstable();
+    letters.into_iter().collect()
 }
 
-/// The keywords of a folder, from the file in which Dovecot keeps their letters (`0 $Forwarded`).
+/// Writes the letters of a folder's keywords down.
+pub(super) fn write_keywords(folder: &Path, keywords: &[Keyword]) -> io::Result<()> {
+    if keywords.is_empty() {
+        return Ok(());
+    }
+    let lines: String =
+        keywords.iter().take(26).enumerate().map(|(number, name)| format!("{number} {}\n", name.as_str())).collect();
+    std::fs::write(folder.join(KEYWORDS), lines)
+}
+
+/// The keywords of a folder, in the order of their letters.
 pub(super) fn keywords(folder: &Path) -> Vec<Keyword> {
-    let text = std::fs::read_to_string(folder.join("dovecot-keywords")).unwrap_or_default();
+    let text = std::fs::read_to_string(folder.join(KEYWORDS)).unwrap_or_default();
     let mut keywords = Vec::new();
     for line in text.lines() {
         let Some((number, name)) = line.split_once(' ') else { continue };
@@ -112,9 +136,12 @@ mod tests {
         assert_eq!(found.system, SystemFlags::FLAGGED | SystemFlags::SEEN);
         assert_eq!(found.keywords(), [Keyword::new("work").unwrap()]);
         assert!(flags(Path::new("new/1.a.host"), &keywords).is_empty());
-        assert_eq!(letters(found.system), "FS");
+        let mut named = keywords.to_vec();
+        assert_eq!(letters(&found, &mut named), "FSb");
 
         let root = tempfile::tempdir().unwrap();
+        write_keywords(root.path(), &named).unwrap();
+        assert_eq!(super::keywords(root.path()), named);
         for folder in ["", ".Sent", ".Work.2026"] {
             for sub in ["cur", "new", "tmp"] {
                 std::fs::create_dir_all(root.path().join(folder).join(sub)).unwrap();

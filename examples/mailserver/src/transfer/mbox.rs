@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, Write};
 
 use mailstore_trait::date::{Civil, DateTime, MONTHS, WEEKDAYS, month_by_name};
-use mailstore_trait::flags::{FlagSet, SystemFlags};
+use mailstore_trait::flags::{FlagSet, Keyword, SystemFlags};
 
 /// Reads messages one after another. Lines come out with CRLF ends, quoting undone.
 pub(super) struct Reader<R> {
@@ -100,11 +100,19 @@ fn separator(line: &[u8]) -> Option<Separator> {
     Some(Separator { date })
 }
 
-/// What `Status` and `X-Status` header fields say of a message.
-pub(super) fn flags(status: &str) -> FlagSet {
-    let mut flags = SystemFlags::empty();
-    for letter in status.bytes() {
-        flags |= match letter {
+/// Reads what an mbox keeps in the header and a store keeps as flags: `Status`, `X-Status`, `X-Keywords`. Whether the line
+/// is one of them.
+pub(super) fn read_flags(line: &[u8], flags: &mut FlagSet) -> bool {
+    let Some((name, value)) = std::str::from_utf8(line).ok().and_then(|line| line.split_once(':')) else {
+        return false;
+    };
+    if name.eq_ignore_ascii_case("x-keywords") {
+        value.split_ascii_whitespace().filter_map(Keyword::new).for_each(|keyword| flags.insert(keyword));
+        return true;
+    }
+    let known = name.eq_ignore_ascii_case("status") || name.eq_ignore_ascii_case("x-status");
+    for letter in value.bytes().filter(|_| known) {
+        flags.system |= match letter {
             b'R' => SystemFlags::SEEN,
             b'A' => SystemFlags::ANSWERED,
             b'F' => SystemFlags::FLAGGED,
@@ -113,7 +121,7 @@ pub(super) fn flags(status: &str) -> FlagSet {
             _ => SystemFlags::empty(),
         };
     }
-    flags.into()
+    known
 }
 
 /// Writes one message's lines: CRLF becomes LF, lines that look like separators are quoted.
@@ -126,7 +134,8 @@ pub(super) struct Writer<W> {
 
 impl<W: Write> Writer<W> {
     /// Begins a message of `sender` received at `date`.
-    pub(super) fn begin(mut out: W, sender: &str, date: DateTime, flags: SystemFlags) -> io::Result<Writer<W>> {
+    pub(super) fn begin(mut out: W, sender: &str, date: DateTime, set: &FlagSet) -> io::Result<Writer<W>> {
+        let flags = set.system;
         let Civil { year, month, day, hour, minute, second, weekday } = date.instant.at_offset(0).civil();
         let weekday = WEEKDAYS.get(weekday as usize).unwrap_or(&"Sun");
         let month = MONTHS.get((month as usize).saturating_sub(1)).unwrap_or(&"Jan");
@@ -145,6 +154,10 @@ impl<W: Write> Writer<W> {
         writeln!(out, "Status: {status}O")?;
         if !more.is_empty() {
             writeln!(out, "X-Status: {more}")?;
+        }
+        let keywords: Vec<&str> = set.keywords().iter().map(Keyword::as_str).collect();
+        if !keywords.is_empty() {
+            writeln!(out, "X-Keywords: {}", keywords.join(" "))?;
         }
         Ok(Writer { out, at_line_start: true, held: Vec::new() })
     }
@@ -247,7 +260,8 @@ mod tests {
         let message = "Subject: x\r\n\r\nFrom here\r\n>From there\r\n\rFrom\r\n>\r\nFrom";
         for split in 0..message.len() {
             let date = DateTime::from_civil((2026, 2, 3), (4, 5, 6), 60).unwrap();
-            let mut writer = Writer::begin(Vec::new(), "a@b", date, SystemFlags::SEEN | SystemFlags::FLAGGED).unwrap();
+            let mut writer =
+                Writer::begin(Vec::new(), "a@b", date, &(SystemFlags::SEEN | SystemFlags::FLAGGED).into()).unwrap();
             writer.write(&message.as_bytes()[..split]).unwrap();
             writer.write(&message.as_bytes()[split..]).unwrap();
             let written = String::from_utf8(writer.end().unwrap()).unwrap();
@@ -260,8 +274,29 @@ mod tests {
     }
 
     #[test]
-    fn status_letters_are_flags() {
-        assert_eq!(flags("RO").system, SystemFlags::SEEN);
-        assert_eq!(flags("AFDT").system, SystemFlags::all() - SystemFlags::SEEN);
+    fn header_fields_are_flags() {
+        let mut flags = FlagSet::new();
+        assert!(read_flags(b"Status: RO\r\n", &mut flags));
+        assert_eq!(flags.system, SystemFlags::SEEN);
+        assert!(read_flags(b"x-status: AFDT\r\n", &mut flags));
+        assert_eq!(flags.system, SystemFlags::all());
+        assert!(read_flags(b"X-Keywords: $Forwarded work\r\n", &mut flags));
+        assert_eq!(flags.keywords().len(), 2);
+        assert!(!read_flags(b"Subject: Status: R\r\n", &mut flags));
+        assert!(!read_flags(b"\r\n", &mut flags));
+    }
+
+    #[test]
+    fn keywords_are_read_back() {
+        let mut flags = FlagSet::from(SystemFlags::SEEN);
+        flags.insert(Keyword::new("$Forwarded").unwrap());
+        let date = DateTime::from_civil((2026, 2, 3), (4, 5, 6), 0).unwrap();
+        let mut writer = Writer::begin(Vec::new(), "a@b", date, &flags).unwrap();
+        writer.write(b"Subject: x\r\n\r\ny\r\n").unwrap();
+        let written = String::from_utf8(writer.end().unwrap()).unwrap();
+        let mut found = FlagSet::new();
+        let (_, text) = read(&written).remove(0);
+        text.split_inclusive("\r\n").for_each(|line| drop(read_flags(line.as_bytes(), &mut found)));
+        assert_eq!(found, flags);
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Server {
     stdout: BufReader<ChildStdout>,
     pub(crate) folder: TempDir,
     addresses: HashMap<String, SocketAddr>,
+    /// Address and password of the account a first run makes.
+    pub(crate) account: Option<(String, String)>,
 }
 
 /// The configuration every test starts from: each service on a free port, domain `example.org`.
@@ -73,7 +75,7 @@ impl Server {
             .spawn()
             .expect("the server starts");
         let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
-        let mut server = Server { child, stdout, folder, addresses: HashMap::new() };
+        let mut server = Server { child, stdout, folder, addresses: HashMap::new(), account: None };
         server.read_until_ready();
         server
     }
@@ -88,6 +90,9 @@ impl Server {
             let words: Vec<&str> = line.split_whitespace().collect();
             match words.as_slice() {
                 ["ready"] => return,
+                ["account", address, "password", password] => {
+                    self.account = Some(((*address).to_owned(), (*password).to_owned()));
+                }
                 ["listening", service, address] => {
                     self.addresses.insert((*service).to_owned(), address.parse().expect("an address"));
                 }
@@ -108,7 +113,8 @@ impl Server {
 
     /// The generated certificate.
     pub(crate) fn certificate(&self) -> PathBuf {
-        self.folder.path().join("data/tls/cert.pem")
+        let folders = ["data", "mailserver-data"].map(|name| self.folder.path().join(name));
+        folders.into_iter().find(|folder| folder.exists()).expect("a data folder").join("tls/cert.pem")
     }
 
     /// What the server logged so far.
@@ -157,7 +163,8 @@ impl Server {
 
     /// Sends a signal by name, such as `TERM`.
     pub(crate) fn signal(&self, name: &str) {
-        let status = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
+        // The shell's own: a fresh machine need not have the program.
+        let status = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.pid())).status();
         assert!(status.expect("kill").success());
     }
 
