@@ -7,7 +7,7 @@ use bytes::{BufMut, BytesMut};
 use mailstore_trait::query::DateOf;
 use mailstore_trait::sasl::Context;
 
-use crate::command::{Command, FetchItem, Name, SearchKey, SearchToken, StatusItems};
+use crate::command::{Command, FetchItem, Name, SearchKey, SearchReturn, SearchToken, SequenceSet, StatusItems};
 use crate::config::Config;
 
 /// What decides whether a capability is offered now.
@@ -58,15 +58,17 @@ const TABLE: &[Row] = &[
     Row { name: "UIDPLUS", when: AFTER_LOGIN },  // RFC 4315 §2
     Row { name: "MOVE", when: AFTER_LOGIN },     // RFC 6851 §3
     Row { name: "ESEARCH", when: AFTER_LOGIN },  // RFC 4731 §3
-    Row { name: "WITHIN", when: AFTER_LOGIN },   // RFC 5032 §2
-    Row { name: "LIST-EXTENDED", when: AFTER_LOGIN }, // RFC 5258 §3
-    Row { name: "LIST-STATUS", when: AFTER_LOGIN }, // RFC 5819 §2
-    Row { name: "SPECIAL-USE", when: AFTER_LOGIN }, // RFC 6154 §2
+    // RFC 5182 §2: RETURN is ESEARCH's.
+    Row { name: "SEARCHRES", when: |facts| facts.logged_in && facts.config.offers(&["ESEARCH"]) },
+    Row { name: "WITHIN", when: AFTER_LOGIN },             // RFC 5032 §2
+    Row { name: "LIST-EXTENDED", when: AFTER_LOGIN },      // RFC 5258 §3
+    Row { name: "LIST-STATUS", when: AFTER_LOGIN },        // RFC 5819 §2
+    Row { name: "SPECIAL-USE", when: AFTER_LOGIN },        // RFC 6154 §2
     Row { name: "CREATE-SPECIAL-USE", when: AFTER_LOGIN }, // RFC 6154 §3
-    Row { name: "STATUS=SIZE", when: AFTER_LOGIN }, // RFC 8438
-    Row { name: "CONDSTORE", when: AFTER_LOGIN }, // RFC 7162 §3.1.1
-    Row { name: "OBJECTID", when: AFTER_LOGIN }, // RFC 8474 §2
-    Row { name: "SAVEDATE", when: AFTER_LOGIN }, // RFC 8514 §3
+    Row { name: "STATUS=SIZE", when: AFTER_LOGIN },        // RFC 8438
+    Row { name: "CONDSTORE", when: AFTER_LOGIN },          // RFC 7162 §3.1.1
+    Row { name: "OBJECTID", when: AFTER_LOGIN },           // RFC 8474 §2
+    Row { name: "SAVEDATE", when: AFTER_LOGIN },           // RFC 8514 §3
     // RFC 7162 §3.2.2, §3.2.3: nothing of it works without CONDSTORE or ENABLE.
     Row { name: "QRESYNC", when: |facts| facts.logged_in && facts.config.offers(&["CONDSTORE", "ENABLE"]) },
 ];
@@ -96,23 +98,33 @@ pub(crate) fn knows(config: &Config, command: &Command<'_>) -> bool {
         (!items.contains(StatusItems::HIGHESTMODSEQ) || condstore())
             && (!items.contains(StatusItems::MAILBOXID) || objectid())
     };
+    let saved = |set: &SequenceSet| !set.is_saved() || config.offers(&["SEARCHRES"]);
     match command {
         Command::Select { parameters, .. } => {
             (!parameters.condstore || condstore()) && (parameters.qresync.is_none() || qresync())
         }
-        Command::Fetch { modifiers, items, .. } => {
+        Command::Copy { set, .. } | Command::Move { set, .. } | Command::Expunge(Some(set)) => saved(set),
+        Command::Fetch { set, modifiers, items, .. } => {
             let known = |item: &FetchItem<'_>| match item {
                 FetchItem::ModSeq => condstore(),
                 FetchItem::EmailId | FetchItem::ThreadId => objectid(),
                 FetchItem::SaveDate => savedate(),
                 _ => true,
             };
-            (modifiers.changed_since.is_none() || condstore())
+            saved(set)
+                && (modifiers.changed_since.is_none() || condstore())
                 && (!modifiers.vanished || qresync())
                 && items.iter().all(known)
         }
-        Command::Store { unchanged_since, .. } => unchanged_since.is_none() || condstore(),
+        Command::Store { set, unchanged_since, .. } => saved(set) && (unchanged_since.is_none() || condstore()),
+        Command::Search { arguments, .. }
+            if arguments.returns.is_some_and(|returns| returns.contains(SearchReturn::SAVE))
+                && !config.offers(&["SEARCHRES"]) =>
+        {
+            false
+        }
         Command::Search { arguments, .. } => arguments.tokens.iter().all(|token| match token {
+            SearchToken::Key(SearchKey::Sequence(set) | SearchKey::Uid(set)) => saved(set),
             SearchToken::Key(SearchKey::ModSeq(_)) => condstore(),
             SearchToken::Key(SearchKey::Email(_) | SearchKey::Thread(_)) => objectid(),
             SearchToken::Key(SearchKey::Date(DateOf::Saved, ..) | SearchKey::SaveDateSupported) => savedate(),

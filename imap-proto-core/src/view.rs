@@ -22,6 +22,7 @@ use mailstore_trait::folder::FolderView;
 use mailstore_trait::id::{FolderId, ModSeq, SeqNum, Uid, UidValidity};
 use mailstore_trait::uid_set::{UidMap, UidSet};
 
+use crate::command::SequenceSet;
 use crate::response;
 
 /// More flag changes than this at once are not gathered: the messages are looked at again instead.
@@ -54,6 +55,8 @@ pub struct View {
     told: ModSeq,
     /// Whether the client was told to stay behind what it was told.
     lagging: bool,
+    /// What a search saved (RFC 5182 §2.1).
+    saved: UidSet,
     /// The UID the next message gets, at least.
     uid_next: Uid,
     /// Changes of our own that were told, or need not be, with their numbers: their records are passed over.
@@ -119,6 +122,7 @@ impl View {
             held: None,
             told: ModSeq::FIRST,
             lagging: false,
+            saved: UidSet::new(),
             uid_next: view.folder.uid_next,
             own: Vec::new(),
             committed: view.at,
@@ -166,6 +170,21 @@ impl View {
     #[must_use]
     pub fn at(&self) -> ModSeq {
         self.at
+    }
+
+    /// The messages a set of a command means; `None` when a number has no message.
+    #[must_use]
+    pub fn resolve(&self, uid: bool, set: &SequenceSet) -> Option<UidSet> {
+        if set.is_saved() {
+            // RFC 5182 §2.1: removed messages leave the result as they leave the mailbox.
+            return Some(self.uids.intersection(&self.saved));
+        }
+        if uid { Some(set.by_uid(&self.uids)) } else { set.by_number(&self.uids) }
+    }
+
+    /// Keeps a search's result for `$`.
+    pub fn save(&mut self, found: UidSet) {
+        self.saved = found;
     }
 
     /// The UID the next message gets, as far as this view knows: every message that ever was here had a smaller one.

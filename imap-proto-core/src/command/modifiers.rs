@@ -94,7 +94,7 @@ fn qresync(cursor: &mut Cursor<'_>) -> Result<QResync> {
 fn numbers(cursor: &mut Cursor<'_>) -> Result<SequenceSet> {
     let from = *cursor;
     let set = SequenceSet::parse(cursor)?;
-    if set.has_star() { from.fail(Expected::SequenceSet) } else { Ok(set) }
+    if set.has_star() || set.is_saved() { from.fail(Expected::SequenceSet) } else { Ok(set) }
 }
 
 /// `(CHANGEDSINCE n)`, `(CHANGEDSINCE n VANISHED)`, or nothing.

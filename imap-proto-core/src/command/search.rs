@@ -26,6 +26,8 @@ bitflags::bitflags! {
         const ALL = 4;
         /// `COUNT`
         const COUNT = 8;
+        /// `SAVE` (RFC 5182 §2.1)
+        const SAVE = 16;
     }
 }
 
@@ -153,6 +155,7 @@ fn return_options(cursor: &mut Cursor<'_>) -> Result<SearchReturn> {
             b"MAX" => SearchReturn::MAX,
             b"ALL" => SearchReturn::ALL,
             b"COUNT" => SearchReturn::COUNT,
+            b"SAVE" => SearchReturn::SAVE,
             _ => return from.fail(Expected::Option),
         };
         if cursor.eat(b')') {
@@ -222,7 +225,7 @@ fn close_complete(open: &mut SmallVec<[Open; 8]>) {
 }
 
 fn key<'a>(cursor: &mut Cursor<'a>, text: bool) -> Result<SearchKey<'a>> {
-    if cursor.peek().is_some_and(|octet| octet.is_ascii_digit() || octet == b'*') {
+    if cursor.peek().is_some_and(|octet| octet.is_ascii_digit() || matches!(octet, b'*' | b'$')) {
         return SequenceSet::parse(cursor).map(SearchKey::Sequence);
     }
     let from = *cursor;

@@ -12,17 +12,22 @@ use crate::error::Expected;
 pub struct SequenceSet {
     /// Pairs of ends; 0 stands for `*`.
     ranges: SmallVec<[(u32, u32); 2]>,
+    /// Whether it is `$`: the result saved last (RFC 5182 §2.1).
+    saved: bool,
 }
 
 impl SequenceSet {
     pub(crate) fn parse(cursor: &mut Cursor<'_>) -> Result<SequenceSet> {
         let mut ranges = SmallVec::new();
+        if cursor.eat(b'$') {
+            return Ok(SequenceSet { ranges, saved: true });
+        }
         loop {
             let first = end(cursor)?;
             let last = if cursor.eat(b':') { end(cursor)? } else { first };
             ranges.push((first, last));
             if !cursor.eat(b',') {
-                return Ok(SequenceSet { ranges });
+                return Ok(SequenceSet { ranges, saved: false });
             }
         }
     }
@@ -83,6 +88,12 @@ impl SequenceSet {
         uids
     }
 
+    /// Whether it is `$`: what it means, the session knows.
+    #[must_use]
+    pub fn is_saved(&self) -> bool {
+        self.saved
+    }
+
     /// Whether `*` stands in it.
     pub(crate) fn has_star(&self) -> bool {
         self.ranges.iter().any(|&(a, b)| a == 0 || b == 0)
@@ -109,7 +120,7 @@ impl SequenceSet {
         self.ranges.len()
     }
 
-    /// Never: the grammar asks for at least one range.
+    /// Whether no range was written: it is `$`.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ranges.is_empty()

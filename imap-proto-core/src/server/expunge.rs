@@ -37,7 +37,7 @@ impl Expunge {
         if view.is_read_only() {
             return finish(Reply::no("READ-ONLY", "The mailbox is read-only"));
         }
-        let scope = set.map_or_else(|| view.uids().to_set(), |set| set.by_uid(view.uids()));
+        let scope = set.map_or_else(|| view.uids().to_set(), |set| view.resolve(true, set).unwrap_or_default());
         Step::Go(Expunge::flow(false, scope))
     }
 

@@ -40,17 +40,23 @@ pub(super) struct Search {
 
 impl Search {
     pub(super) fn start(core: &mut Core, uid: bool, arguments: SearchArguments<'_>) -> Step {
-        let Some(view) = &core.view else { return finish(Reply::bad("No mailbox is selected")) };
+        let saves = arguments.returns.is_some_and(|returns| returns.contains(SearchReturn::SAVE));
+        let Core { view: Some(view), config, name, .. } = core else {
+            return finish(Reply::bad("No mailbox is selected"));
+        };
         if !arguments.charset_known {
+            if saves {
+                view.save(UidSet::new());
+            }
             // RFC 9051 §7.1, BADCHARSET: with the charsets that are known.
             return finish(Reply::no("BADCHARSET (US-ASCII UTF-8)", "Unknown charset"));
         }
         // RFC 7162 §3.2.10.2: no removal is told while numbers are in use, in UID SEARCH neither.
         if arguments.has_numbers() {
-            core.name = Name::Search;
+            *name = Name::Search;
         }
         let weighs = arguments.has_modseq();
-        let mut builder = Builder::new(core.config.limits.search);
+        let mut builder = Builder::new(config.limits.search);
         for token in arguments.tokens {
             let added = match token {
                 SearchToken::Open(combine) => builder.open(combine),
@@ -61,6 +67,9 @@ impl Search {
                 },
             };
             if added.is_err() {
+                if saves {
+                    view.save(UidSet::new());
+                }
                 return finish(Reply::no("LIMIT", "The search is too large"));
             }
         }
@@ -86,7 +95,13 @@ impl Search {
                 self.modseq = self.modseq.max(page.rows().iter().map(|row| row.change).max());
                 self.weigh = self.weigh.take().map(|left| after(&left, page.next));
             }
-            Some(Answer::Search(Err(refusal)) | Answer::Items(Err(refusal))) => return finish(refused(refusal)),
+            Some(Answer::Search(Err(refusal)) | Answer::Items(Err(refusal))) => {
+                // RFC 5182 §2.1: a search that fails saves nothing.
+                if let Some(view) = core.view.as_mut().filter(|_| self.wishes(SearchReturn::SAVE)) {
+                    view.save(UidSet::new());
+                }
+                return finish(refused(refusal));
+            }
             Some(_) => {
                 core.close(CloseReason::Unanswered);
                 return Step::Flush;
@@ -117,17 +132,14 @@ impl Search {
     fn weighed(&mut self) -> UidSet {
         let Some(left) = &mut self.weigh else { return UidSet::new() };
         if *left == UidSet::all() {
-            *left = self.found.clone();
             let returns = self.returns.unwrap_or(SearchReturn::ALL);
-            // RFC 4731 §3.2: of MIN and MAX alone, the highest of these.
-            if !returns.intersects(SearchReturn::ALL | SearchReturn::COUNT) {
-                let (first, last) = (self.found.ranges().next(), self.found.ranges().next_back());
-                let first = first.filter(|_| returns.contains(SearchReturn::MIN)).map(|range| *range.start());
-                let last = last.filter(|_| returns.contains(SearchReturn::MAX)).map(|range| *range.end());
-                *left = first.into_iter().chain(last).collect();
-            }
+            *left = wanted(returns, &self.found);
         }
         left.clone()
+    }
+
+    fn wishes(&self, wish: SearchReturn) -> bool {
+        self.returns.is_some_and(|returns| returns.contains(wish))
     }
 
     fn step(&mut self, found: &Found) {
@@ -141,6 +153,13 @@ impl Search {
         let done = Reply::ok(if self.uid { "UID SEARCH completed" } else { "SEARCH completed" });
         let Some(returns) = self.returns else { return self.tell_old(core, done) };
         let Core { view: Some(view), outbox, tag, .. } = core else { return finish(done) };
+        if returns.contains(SearchReturn::SAVE) {
+            view.save(wanted(returns, &self.found));
+            // RFC 5182 §2.1: SAVE alone is not answered.
+            if returns == SearchReturn::SAVE {
+                return finish(done);
+            }
+        }
         let out = outbox.text();
         write_extended(returns, self.uid, &self.found, view, tag, out);
         if let Some(modseq) = self.modseq {
@@ -183,6 +202,18 @@ impl Search {
         }
         Step::Flush
     }
+}
+
+/// What a result is about: of MIN and MAX alone, these (RFC 4731 §3.2, RFC 5182 §2.4).
+fn wanted(returns: SearchReturn, found: &UidSet) -> UidSet {
+    let ends = SearchReturn::MIN | SearchReturn::MAX;
+    if returns.intersects(SearchReturn::ALL | SearchReturn::COUNT) || !returns.intersects(ends) {
+        return found.clone();
+    }
+    let (first, last) = (found.ranges().next(), found.ranges().next_back());
+    let first = first.filter(|_| returns.contains(SearchReturn::MIN)).map(|range| *range.start());
+    let last = last.filter(|_| returns.contains(SearchReturn::MAX)).map(|range| *range.end());
+    first.into_iter().chain(last).collect()
 }
 
 /// What is left of a scope behind a step of a search. One that does not move on is the last: it would be asked for ever.
@@ -270,8 +301,8 @@ fn add(builder: &mut Builder, view: &View, key: SearchKey<'_>) -> Result<Added, 
         SearchKey::Email(Some(email)) => builder.test(Test::Email(email)),
         SearchKey::Thread(Some(thread)) => builder.test(Test::Thread(thread)),
         SearchKey::ModSeq(value) => builder.test(Test::ModSeq(modseq(value))),
-        SearchKey::Uid(set) => builder.test(Test::Uids(set.by_uid(view.uids()))),
-        SearchKey::Sequence(set) => match set.by_number(view.uids()) {
+        SearchKey::Uid(set) => builder.test(Test::Uids(view.resolve(true, &set).unwrap_or_default())),
+        SearchKey::Sequence(set) => match view.resolve(false, &set) {
             Some(uids) => builder.test(Test::Uids(uids)),
             None => return Err(Reply::bad("No such message")),
         },

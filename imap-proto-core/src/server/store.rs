@@ -219,11 +219,8 @@ fn write_row(
 /// The messages of the view that a set means.
 pub(super) fn messages(core: &Core, uid: bool, set: &SequenceSet) -> Result<UidSet, Reply> {
     let Some(view) = &core.view else { return Err(Reply::bad("No mailbox is selected")) };
-    if uid {
-        return Ok(set.by_uid(view.uids()));
-    }
     // RFC 9051 §9, seq-number: a number without a message is an error of the client.
-    set.by_number(view.uids()).ok_or_else(|| Reply::bad("No such message"))
+    view.resolve(uid, set).ok_or_else(|| Reply::bad("No such message"))
 }
 
 /// NotFound is the selected mailbox's end here.
