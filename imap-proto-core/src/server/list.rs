@@ -11,7 +11,7 @@ use bytes::{BufMut, BytesMut};
 use mailstore_trait::folder::{Folder, FolderList};
 use mailstore_trait::session::CloseReason;
 
-use super::names;
+use super::names::{self, Pattern};
 use super::state::{Core, Flow, Step, finish};
 use super::status::{self, Told};
 use crate::command::{ListArguments, ListReturn, ListSelect, StatusItems};
@@ -37,7 +37,7 @@ struct Wish {
     select: ListSelect,
     returns: ListReturn,
     status: StatusItems,
-    patterns: Vec<String>,
+    patterns: Vec<Pattern>,
 }
 
 #[derive(Debug)]
@@ -76,7 +76,7 @@ impl List {
             if arguments.reference.len() + pattern.len() > core.config.limits.pattern {
                 return finish(Reply::no("LIMIT", "The pattern is too long"));
             }
-            patterns.extend(names::pattern(&arguments.reference, pattern));
+            patterns.extend(names::pattern(&arguments.reference, pattern).map(|pattern| Pattern::new(&pattern)));
         }
         let wish = Wish {
             lsub: false,
@@ -100,7 +100,7 @@ impl List {
             select: ListSelect::SUBSCRIBED | ListSelect::RECURSIVEMATCH,
             returns: ListReturn::empty(),
             status: StatusItems::empty(),
-            patterns: names::pattern(reference, pattern).into_iter().collect(),
+            patterns: names::pattern(reference, pattern).map(|pattern| Pattern::new(&pattern)).into_iter().collect(),
         };
         Step::Go(List::flow(wish))
     }
@@ -237,7 +237,7 @@ fn above(name: &str) -> impl Iterator<Item = &str> {
 
 impl Wish {
     fn matches(&self, name: &str) -> bool {
-        self.patterns.iter().any(|pattern| names::matches(pattern, name))
+        self.patterns.iter().any(|pattern| pattern.matches(name))
     }
 
     /// One LIST or LSUB response.
