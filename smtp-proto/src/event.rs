@@ -48,6 +48,8 @@ pub enum Violation {
     BehindStartTls,
     /// Bare CR or LF in a message.
     BareLineEnd,
+    /// A BDAT that does not say how many octets follow it.
+    Unframed,
     /// More errors than [`Limits::errors`](crate::config::Limits::errors).
     TooManyErrors,
     /// More failed logins than [`Limits::failed_logins`](crate::config::Limits::failed_logins).

@@ -262,6 +262,7 @@ pub(crate) const NON_ASCII_ADDRESS: Reply = Reply::fixed(553, (5, 6, 7), "Non-AS
 pub(crate) const NO_RECIPIENTS: Reply = Reply::fixed(554, (5, 5, 1), "No valid recipients");
 pub(crate) const EARLY_TALKER: Reply = Reply::fixed(554, (5, 5, 0), "Talked before the greeting");
 pub(crate) const AFTER_STARTTLS: Reply = Reply::fixed(554, (5, 5, 1), "Octets behind STARTTLS, closing");
+pub(crate) const UNKNOWN_CHUNK_SIZE: Reply = Reply::fixed(501, (5, 5, 4), "No chunk size, closing");
 pub(crate) const UNKNOWN_PARAMETER: Reply = Reply::fixed(555, (5, 5, 4), "Parameter not recognized");
 
 /// The reply to a line that is no command.

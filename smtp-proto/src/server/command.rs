@@ -10,7 +10,7 @@ use mailstore_trait::session::{CloseReason, LayerError, LayerInfo};
 
 use super::state::{Mail, State};
 use super::{Server, Step};
-use crate::command::Command;
+use crate::command::{Command, CommandError};
 use crate::config::{Ask, Extensions, Role};
 use crate::event::{Event, Violation};
 use crate::reply::{self, Reply};
@@ -65,6 +65,8 @@ impl Server {
             Ok(Command::Auth { mechanism, initial }) => {
                 Run::Auth(mechanism.to_ascii_uppercase(), initial.map(str::to_owned))
             }
+            // RFC 3030 §2: octets follow whatever the reply is. How many is not known, and as commands they must not run.
+            Err(CommandError::Arguments(_)) if is_bdat(line) => Run::Unframed,
             Err(error) => Run::Refuse(reply::command_error(error)),
         };
         self.inbox.consume(len);
@@ -100,6 +102,11 @@ impl Server {
             }
             Run::Say(reply) => self.say(&reply),
             Run::Refuse(reply) => self.refuse(reply),
+            Run::Unframed => {
+                self.violated(Violation::Unframed);
+                self.say(&reply::UNKNOWN_CHUNK_SIZE);
+                self.close(CloseReason::Protocol);
+            }
         }
         Step::Again
     }
@@ -253,4 +260,10 @@ enum Run {
     Quit,
     Say(Reply),
     Refuse(Reply),
+    /// Octets follow, nobody knows how many.
+    Unframed,
+}
+
+fn is_bdat(line: &[u8]) -> bool {
+    line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"BDAT"))
 }
