@@ -84,13 +84,15 @@ impl Incoming {
         }
         self.ingest.push(&octets);
         let mut octets = octets;
-        while self.pieces.is_some() || self.waiting.len() + octets.len() > self.env.config.inline_up_to {
-            let room = self.piece.saturating_sub(self.waiting.len());
-            if octets.len() < room {
+        loop {
+            let waiting = self.waiting.len() + octets.len();
+            let fits = self.pieces.is_none() && waiting <= self.env.config.inline_up_to;
+            if fits || waiting < self.piece {
                 break;
             }
-            let mut whole = self.waiting.split();
-            whole.extend_from_slice(&octets.split_to(room));
+            let mut whole = self.waiting.split_to(self.piece.min(self.waiting.len()));
+            let room = self.piece.saturating_sub(whole.len());
+            whole.extend_from_slice(&octets.split_to(room.min(octets.len())));
             self.send(whole.freeze()).await?;
         }
         self.waiting.extend_from_slice(&octets);

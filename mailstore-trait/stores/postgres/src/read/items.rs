@@ -1,7 +1,8 @@
 //! Pages of rows.
 //!
 //! Bodies are wanted by few octets at a time: the database adds up what rows would bring and sends no row beyond the
-//! one that goes over the page's bound.
+//! one that goes over the page's bound. That one is needed to say where the next page begins; the first row always
+//! fits, so the second comes along whatever the first one brings.
 
 use mailstore_trait::id::{AccountId, FolderId, Uid};
 use mailstore_trait::item::{ItemPage, ItemPageBuilder, ItemsOptions, Projection, RowParts};
@@ -48,7 +49,8 @@ macro_rules! full {
              CASE WHEN has_content THEN email.prefix ELSE '' END, CASE WHEN has_content THEN blob.octets END,
              CASE WHEN has_content THEN email.blob END
              FROM (
-                SELECT costs.*, sum(cost) OVER (ORDER BY uid) AS upto FROM (
+                SELECT costs.*, sum(cost) OVER (ORDER BY uid) AS upto,
+                    row_number() OVER (ORDER BY uid) AS place FROM (
                     SELECT item.*, $8 AND item.size <= $9 AS has_content,
                         CASE WHEN $8 AND item.size <= $9 THEN item.size ELSE 0 END
                         + CASE WHEN $6 THEN octet_length(email.skeleton) ELSE 0 END
@@ -60,7 +62,7 @@ macro_rules! full {
              ) AS item
              JOIN mailstore.email ON email.account = item.account AND email.id = item.email
              JOIN mailstore.blob ON blob.id = email.blob
-             WHERE item.upto - item.cost <= $10 ORDER BY uid"
+             WHERE item.upto - item.cost <= $10 OR item.place <= 2 ORDER BY uid"
         )
     };
 }
