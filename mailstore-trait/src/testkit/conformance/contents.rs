@@ -236,6 +236,7 @@ pub fn pages_are_bounded(rig: &dyn Rig) -> Verdict {
     let tiny = ItemsOptions { max_octets: 1, ..ItemsOptions::new(Projection::CONTENT) };
     let page = store.page(fixture.inbox, &uids(1..=10), tiny);
     assert_eq!(page.rows().len(), 1, "the first row always fits");
+    assert_eq!(page.next.map(crate::id::Uid::value), Some(2), "and is not taken for the last one");
     let none = store.page(fixture.inbox, &uids(50..=60), ItemsOptions::default());
     assert!(none.rows().is_empty() && none.next.is_none());
     let exact = ItemsOptions { max_rows: 9, ..ItemsOptions::default() };
