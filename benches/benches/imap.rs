@@ -5,9 +5,6 @@ use benches::imap::{Row, parse_all};
 use benches::race::{self, Options, Race};
 use bytes::BytesMut;
 
-/// Writes a row of a FETCH.
-type Write = fn(&Row, &mut BytesMut);
-
 fn main() {
     let options = Options::from_args();
     race::head(&options);
@@ -22,9 +19,7 @@ fn main() {
         Race::new(name, commands.len(), octets).with("ours, framed and parsed", || parse_all(commands)).run(&options);
     }
     let row = Row::new(&corpus::middle_message());
-    let writers: [(&str, Write); 2] =
-        [("imap FETCH FLAGS row", Row::write_flags), ("imap FETCH structure row", Row::write_structure)];
-    for (name, write) in writers {
+    for (name, write) in Row::WRITERS {
         let mut written = BytesMut::new();
         write(&row, &mut written);
         let (mut out, mut copy) = (BytesMut::with_capacity(written.len()), BytesMut::with_capacity(written.len()));

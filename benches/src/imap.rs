@@ -35,7 +35,14 @@ pub struct Row {
     skeleton: Skeleton,
 }
 
+/// Writes a row.
+pub type Writer = fn(&Row, &mut BytesMut);
+
 impl Row {
+    /// Each way to write a row, and the race about it.
+    pub const WRITERS: [(&str, Writer); 2] =
+        [("imap FETCH FLAGS row", Row::write_flags), ("imap FETCH structure row", Row::write_structure)];
+
     /// A row about this message.
     #[must_use]
     pub fn new(message: &[u8]) -> Row {

@@ -26,4 +26,5 @@ pub mod placed;
 pub mod pop3;
 pub mod race;
 pub mod smtp;
+#[cfg(feature = "store")]
 pub mod store;

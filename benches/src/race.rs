@@ -140,14 +140,7 @@ impl<'a> Lane<'a> {
             if time >= sample {
                 return lane;
             }
-            lane.calls = match time >= sample / 8 {
-                // Rounded up in whole nanoseconds; a lane that would need more calls than fit is long enough.
-                true => {
-                    let calls = u128::from(lane.calls) * sample.as_nanos();
-                    u32::try_from(calls.div_ceil(time.as_nanos().max(1))).unwrap_or(u32::MAX)
-                }
-                false => lane.calls * 4,
-            };
+            lane.calls *= 2;
         }
     }
 
@@ -187,7 +180,11 @@ pub fn told_time(seconds: f64) -> String {
 }
 
 fn told_rate(octets: f64) -> String {
-    if octets < 1e9 { format!("{:.0} MB/s", octets / 1e6) } else { format!("{:.1} GB/s", octets / 1e9) }
+    match octets {
+        0.0 => "-".into(),
+        slow if slow < 1e9 => format!("{:.0} MB/s", slow / 1e6),
+        fast => format!("{:.1} GB/s", fast / 1e9),
+    }
 }
 
 #[cfg(test)]

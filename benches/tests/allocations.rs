@@ -45,7 +45,7 @@ fn imap_commands_are_parsed_in_place() {
 fn imap_rows_are_written_into_the_callers_buffer() {
     let row = imap::Row::new(&corpus::middle_message());
     let mut out = BytesMut::with_capacity(4096);
-    for write in [imap::Row::write_flags, imap::Row::write_structure] {
+    for (_, write) in imap::Row::WRITERS {
         let spent = once_warm(|| {
             out.clear();
             write(&row, &mut out);

@@ -27,9 +27,7 @@ pub(crate) fn run(options: &Options) {
             .run(options);
     }
     let row = Row::new(&corpus::middle_message());
-    let writers: [(&str, fn(&Row, &mut BytesMut)); 2] =
-        [("imap FETCH FLAGS row", Row::write_flags), ("imap FETCH structure row", Row::write_structure)];
-    for (name, write) in writers {
+    for (name, write) in Row::WRITERS {
         let mut out = BytesMut::new();
         write(&row, &mut out);
         let ours = out.clone();
