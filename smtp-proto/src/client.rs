@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::buf::Limit;
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use mailstore_trait::session::{
     Asking, CloseReason, Inbox, Layer, LayerError, LayerInfo, Line, Outbox, Output, Question, Session, Wait,
 };
@@ -44,6 +44,9 @@ use request::{
 };
 use stuff::Stuffer;
 
+/// RFC 5321 §4.5.3.1.4: octets of a command line, CRLF included.
+const COMMAND_LINE: usize = 512;
+
 /// One connection of an SMTP or LMTP client.
 #[derive(Debug)]
 pub struct Client {
@@ -60,6 +63,9 @@ pub struct Client {
     /// What was negotiated: nothing before the first hello.
     ready: bool,
     state: State,
+    /// An initial response too long for the AUTH line: it answers the first, empty challenge.
+    held_initial: Option<Bytes>,
+    authenticated: bool,
     transaction: Option<Box<Transaction>>,
     sent: usize,
     deadline: Option<Instant>,
@@ -117,6 +123,8 @@ enum State {
 enum After {
     /// The connection is fit for another message.
     Next,
+    /// It is of no use, and ends as it should.
+    Quit,
     Close(CloseReason),
 }
 
@@ -148,6 +156,8 @@ impl Client {
             capabilities: Capabilities::none(),
             ready: false,
             state: State::Start,
+            held_initial: None,
+            authenticated: false,
             transaction: None,
             sent: 0,
             deadline: None,
@@ -277,11 +287,12 @@ impl Client {
             let stage = self.stage();
             return self.refused(now, stage, value);
         }
+        // RFC 5321 §4.3.2: the first digit decides, whatever the others are.
         match &self.state {
-            State::Greeting if value.code == 220 => self.hello(now, false),
+            State::Greeting if value.is_positive() => self.hello(now, false),
             State::Greeting => self.refused(now, Stage::Greeting, value),
             State::Hello { fallback } => match (value.code, *fallback) {
-                (250, fallback) => {
+                (200..=299, fallback) => {
                     self.capabilities = if fallback { Capabilities::none() } else { Capabilities::read(reply) };
                     self.events.push_back(Event::Hello(self.capabilities.clone()));
                     self.greeted(now)
@@ -290,7 +301,7 @@ impl Client {
                 (500..=599, false) if !self.config.lmtp => self.hello(now, true),
                 _ => self.refused(now, Stage::Hello, value),
             },
-            State::StartTls if value.code == 220 => {
+            State::StartTls if value.is_positive() => {
                 self.enter(now, State::Layer { asked: false });
                 Step::Again
             }
@@ -337,7 +348,7 @@ impl Client {
                 Step::Again
             }
             (false, TlsPolicy::Opportunistic) => self.log_in(now),
-            (false, TlsPolicy::Required) => self.fail(now, Stage::StartTls, request::NO_TLS, CloseReason::Layer),
+            (false, TlsPolicy::Required) => self.useless(now, Stage::StartTls, request::NO_TLS),
         }
     }
 
@@ -365,15 +376,17 @@ impl Client {
     fn credentials(&mut self, now: Instant, credentials: Credentials) -> Step {
         match credentials {
             Credentials::None => self.begin(now),
-            Credentials::Unfit => self.fail(now, Stage::Auth, request::NO_AUTH, CloseReason::Unanswered),
+            Credentials::Unfit => self.useless(now, Stage::Auth, request::NO_AUTH),
             Credentials::Mechanism { name, initial } => {
-                // RFC 4954 §4: an empty initial response is "=".
-                let line = match initial {
+                // RFC 4954 §4: an empty initial response is "="; one that makes the line too long waits for a challenge.
+                let line = match &initial {
                     None => format!("AUTH {name}"),
                     Some(octets) if octets.is_empty() => format!("AUTH {name} ="),
-                    Some(octets) => format!("AUTH {name} {}", STANDARD.encode(&octets)),
+                    Some(octets) => format!("AUTH {name} {}", STANDARD.encode(octets)),
                 };
-                self.send(&line);
+                let fits = line.len() + 2 <= COMMAND_LINE;
+                self.held_initial = initial.filter(|_| !fits);
+                self.send(if fits { &line } else { line.rsplit_once(' ').map_or(&line, |(short, _)| short) });
                 self.enter(now, State::Auth);
                 Step::Again
             }
@@ -382,10 +395,16 @@ impl Client {
 
     fn auth_reply(&mut self, now: Instant, reply: &ServerReply, value: Reply) -> Step {
         match value.code {
-            235 => self.ask(now, Succeeded, State::AwaitSucceeded),
-            334 => {
+            200..=299 => self.ask(now, Succeeded, State::AwaitSucceeded),
+            300..=399 => {
                 let text = reply.lines.first().map(String::as_str).unwrap_or_default().trim();
+                let held = self.held_initial.take();
                 match STANDARD.decode(text) {
+                    Ok(octets) if octets.is_empty() && held.is_some() => {
+                        self.respond(now, held.map_or(Response::Cancel, Response::Octets))
+                    }
+                    // A mechanism whose client speaks first has no other challenge before that.
+                    Ok(_) if held.is_some() => self.respond(now, Response::Cancel),
                     Ok(octets) => self.ask(now, Challenge { octets: octets.into() }, State::AwaitResponse),
                     Err(_) => self.respond(now, Response::Cancel),
                 }
@@ -410,13 +429,19 @@ impl Client {
         self.ask(now, NextMessage { sent: self.sent }, State::AwaitMessage)
     }
 
+    // Deviation from RFC 5321 §4.1.1.10: a client that has nothing to send any more before it has read the greeting closes
+    // without QUIT; neither side has said anything to the other by then.
     fn quit(&mut self, now: Instant) -> Step {
-        self.asking.forget();
         if !self.ready {
-            // Nothing was read yet, not even the greeting.
+            self.asking.forget();
             self.close(CloseReason::Quit);
             return Step::Again;
         }
+        self.goodbye(now)
+    }
+
+    fn goodbye(&mut self, now: Instant) -> Step {
+        self.asking.forget();
         self.send("QUIT");
         self.enter(now, State::Quit);
         Step::Again
@@ -437,6 +462,7 @@ impl Client {
             (State::AwaitResponse, Answer::Challenge(response)) => self.respond(now, response),
             (State::AwaitSucceeded, Answer::Succeeded(true)) => {
                 self.events.push_back(Event::Authenticated);
+                self.authenticated = true;
                 self.begin(now)
             }
             (State::AwaitSucceeded, Answer::Succeeded(false)) => {
@@ -455,6 +481,10 @@ impl Client {
                     }
                     self.next_message(now)
                 }
+                After::Quit => {
+                    self.transaction = None;
+                    self.goodbye(now)
+                }
                 After::Close(reason) => {
                     self.transaction = None;
                     self.close(reason);
@@ -468,9 +498,16 @@ impl Client {
         }
     }
 
-    /// A reply that ends the connection before MAIL, or 421.
+    /// A reply that makes the connection useless before MAIL, or 421.
+    // RFC 5321 §4.1.1.10: whoever leaves says QUIT, after an error too; behind 421 nobody listens.
     fn refused(&mut self, now: Instant, stage: Stage, reply: Reply) -> Step {
-        self.conclude(now, &Failure { stage, reply, remote: true }, After::Close(CloseReason::Protocol))
+        let after = if reply.code == 421 { After::Close(CloseReason::Protocol) } else { After::Quit };
+        self.conclude(now, &Failure { stage, reply, remote: true }, after)
+    }
+
+    /// The connection is of no use to this side.
+    fn useless(&mut self, now: Instant, stage: Stage, reply: Reply) -> Step {
+        self.conclude(now, &Failure { stage, reply, remote: false }, After::Quit)
     }
 
     /// This side ends the connection.
@@ -485,8 +522,10 @@ impl Client {
         match &mut self.transaction {
             Some(transaction) => transaction.conclude(failure),
             None => {
-                if let After::Close(reason) = after {
-                    self.close(reason);
+                match after {
+                    After::Close(reason) => self.close(reason),
+                    After::Quit => return self.goodbye(now),
+                    After::Next => {}
                 }
                 return Step::Again;
             }

@@ -48,6 +48,7 @@ struct Rig2 {
     drain: bool,
     fail_page_at: Option<u64>,
     pages: usize,
+    long_token: bool,
 }
 
 impl Rig2 {
@@ -69,6 +70,7 @@ impl Rig2 {
             drain: true,
             fail_page_at: None,
             pages: 0,
+            long_token: false,
         };
         rig.run();
         rig
@@ -85,6 +87,9 @@ impl Rig2 {
             },
             Request::Login(pending) => {
                 let answer = match pending.query.offered.iter().any(|name| name == "PLAIN") {
+                    true if self.long_token => {
+                        Credentials::Mechanism { name: "PLAIN".into(), initial: Some(vec![b't'; 1000].into()) }
+                    }
                     true => Credentials::Mechanism { name: "PLAIN".into(), initial: Some("\0user\0secret".into()) },
                     false => Credentials::Unfit,
                 };
@@ -227,11 +232,13 @@ fn refused_before_mail() {
         (&["220 a\n", "421 no\n"], Stage::Hello, false),
     ] {
         let mut rig = Rig2::new(relay(), vec![message(&["a@b"], "x\r\n")]);
-        for line in script {
-            rig.hear(line);
-        }
+        let said = script.iter().map(|line| rig.hear(line)).last().unwrap();
         let (failed, at, _, remote) = rig.failure(0, 0);
         assert_eq!((failed, at, remote), (permanent, stage, true), "{script:?}");
+        // RFC 5321 §4.1.1.10: QUIT, but not to a server that said 421 and closes.
+        let closing = script.last().is_some_and(|line| line.starts_with("421"));
+        assert_eq!((said == "QUIT\r\n", rig.closed.is_some()), (!closing, closing), "{script:?}");
+        rig.hear("221 bye\n");
         assert!(rig.closed.is_some());
     }
 }
@@ -410,8 +417,8 @@ fn starttls_policies() {
     let offer = "250-mx\n250-PIPELINING\n250 STARTTLS\n";
     let mut rig = Rig2::new(Config { tls: TlsPolicy::Required, ..relay() }, vec![message(&["a@b"], "x\r\n")]);
     rig.hear("220 mx\n");
-    rig.hear("250 mx\n");
-    assert_eq!(rig.failure(0, 0), (false, Stage::StartTls, "451 4.7.10 TLS is required and not offered".into(), false));
+    assert_eq!(rig.hear("250 mx\n"), "QUIT\r\n");
+    assert_eq!(rig.failure(0, 0), (false, Stage::StartTls, "451 4.7.0 TLS is required and not offered".into(), false));
     let mut rig = Rig2::new(Config { tls: TlsPolicy::None, ..relay() }, vec![message(&["a@b"], "x\r\n")]);
     rig.hear("220 mx\n");
     assert!(rig.hear(offer).starts_with("MAIL"));
@@ -575,4 +582,45 @@ fn many_recipients_in_bounded_flights() {
     let (client, server) = together(relay(), common::relay(), vec![message(&names, "text\r\n")], 1000);
     assert!(client.reports[0].iter().all(|outcome| matches!(outcome, Outcome::Delivered(_))));
     assert_eq!(server.committed.len(), 1);
+}
+
+/// RFC 5321 §4.3.2: a server may answer with codes nobody has heard of; the first digit says what they mean.
+#[test]
+fn unknown_codes_count_by_their_first_digit() {
+    let mut rig = Rig2::new(relay(), vec![message(&["a@b"], "x\r\n")]);
+    assert_eq!(rig.hear("229 new\n"), "EHLO client.example\r\n");
+    rig.hear("259-new\n259 PIPELINING\n");
+    assert!(rig.hear("258 ok\n258 ok\n359 go\n").ends_with("x\r\n.\r\n"));
+    assert_eq!(rig.hear("299 ok\n"), "QUIT\r\n");
+    assert!(matches!(rig.reports[0][0], Outcome::Delivered(_)));
+}
+
+/// RFC 4954 §5: who logs in to a next hop does not vouch for who wrote the message.
+#[test]
+fn a_client_that_logged_in_vouches_for_nobody() {
+    let config = Config { login: true, ..relay() };
+    let mut rig = Rig2::new(config, vec![message(&["a@b"], "x\r\n")]);
+    rig.hear("220 mx\n");
+    rig.hear("250-mx\n250 AUTH PLAIN\n");
+    assert_eq!(rig.hear("235 2.7.0 ok\n"), "MAIL FROM:<from@a.example> AUTH=<>\r\n");
+}
+
+/// RFC 4954 §4: an AUTH line longer than 512 octets is refused by servers that keep to the limit: a token of a
+/// thousand octets is sent behind the first, empty challenge instead.
+#[test]
+fn a_long_initial_response_waits_for_its_challenge() {
+    let config = Config { login: true, ..relay() };
+    let begin = |first: &str| {
+        let mut rig = Rig2::new(config.clone(), vec![message(&["a@b"], "x\r\n")]);
+        rig.long_token = true;
+        rig.hear("220 mx\n");
+        assert_eq!(rig.hear("250-mx\n250 AUTH PLAIN\n"), "AUTH PLAIN\r\n");
+        let said = rig.hear(first);
+        (rig, said)
+    };
+    let (mut rig, said) = begin("334 \n");
+    assert_eq!((said.len(), said.get(..4)), (1336 + 2, Some("dHR0")));
+    assert!(rig.hear("235 2.7.0 ok\n").starts_with("MAIL"));
+    let (_, said) = begin("334 c3VycHJpc2U=\n");
+    assert_eq!(said, "*\r\n", "the token is not for whoever asks something else");
 }

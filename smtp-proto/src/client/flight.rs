@@ -1,6 +1,6 @@
 //! One message's way out: MAIL, RCPT… and DATA in one flight, the body, and a final reply for all or each.
 //!
-//! RFC 5321 §3.3 and §4.5.3.1.10, RFC 2033 §4.2, RFC 2920 §3.1, RFC 3461 §5.2, RFC 1870 §6, RFC 6531 §3.
+//! RFC 5321 §3.3 and §4.5.3.1.10, RFC 2033 §4.2, RFC 2920 §3.1, RFC 3461 §5.2, RFC 1870 §6, RFC 4954 §5, RFC 6531 §3.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -125,7 +125,7 @@ impl Client {
             // RFC 3030 §3: never by DATA, and this client has no BDAT.
             Some(request::NO_BINARY)
         } else if self.capabilities.size.is_some_and(|size| outgoing.size > size) {
-            // RFC 1870 §6: larger than the server ever takes.
+            // RFC 1870 §7: larger than the server ever takes.
             Some(request::TOO_BIG)
         } else {
             None
@@ -152,7 +152,7 @@ impl Client {
             let sent = flight.next;
             flight.next = match sent {
                 Sent::Mail => {
-                    mail(&mut lines, &transaction.outgoing, self.capabilities.extensions);
+                    mail(&mut lines, &transaction.outgoing, self.capabilities.extensions, self.authenticated);
                     Sent::Rcpt(0)
                 }
                 Sent::Rcpt(index) => {
@@ -208,7 +208,7 @@ impl Client {
                 transaction.accepted.push_back(index);
             }
             Sent::Rcpt(index) => transaction.set(index, failure.clone().into()),
-            Sent::Data if failure.reply.code == 354 && transaction.accepted.is_empty() => {
+            Sent::Data if failure.reply.is_intermediate() && transaction.accepted.is_empty() => {
                 // RFC 2920 §3.1: nobody was accepted, yet the server wants a message: it gets none.
                 self.send(".");
                 self.enter(now, State::FinalDot(usize::from(!self.config.lmtp)));
@@ -218,7 +218,7 @@ impl Client {
                     Step::Again
                 };
             }
-            Sent::Data if failure.reply.code == 354 => {
+            Sent::Data if failure.reply.is_intermediate() => {
                 self.enter(now, State::Body(Stuffer::new(), 0));
                 return Step::Again;
             }
@@ -313,7 +313,7 @@ impl Client {
     }
 }
 
-fn mail(out: &mut String, outgoing: &Outgoing, offered: Extensions) {
+fn mail(out: &mut String, outgoing: &Outgoing, offered: Extensions, authenticated: bool) {
     let sender = &outgoing.envelope.sender;
     let address = sender.address.as_ref().map(|address| address.as_str()).unwrap_or_default();
     let _ = write!(out, "MAIL FROM:<{address}>");
@@ -327,6 +327,10 @@ fn mail(out: &mut String, outgoing: &Outgoing, offered: Extensions) {
     }
     if sender.smtputf8 && offered.contains(Extensions::SMTPUTF8) {
         out.push_str(" SMTPUTF8");
+    }
+    // RFC 4954 §5: who logged in itself does not vouch for who submitted the message to it.
+    if authenticated && offered.contains(Extensions::AUTH) {
+        out.push_str(" AUTH=<>");
     }
     if offered.contains(Extensions::DSN) {
         match sender.ret {
