@@ -17,7 +17,8 @@ pub struct Config {
     pub extensions: Extensions,
     /// Whether [`Layer::Tls`](mailstore_trait::session::Layer) can be had. STARTTLS is offered on cleartext streams then.
     pub starttls: bool,
-    /// SASL mechanisms offered, best first; none means no AUTH.
+    /// SASL mechanisms offered, best first; none means no AUTH. Those that need a channel binding (`-PLUS`) or a
+    /// certificate (`EXTERNAL`) are offered only where the stream has it.
     pub mechanisms: Vec<String>,
     /// Whether AUTH is permitted on a cleartext stream. RFC 4954 §4 wants it not to be.
     pub cleartext_auth: bool,

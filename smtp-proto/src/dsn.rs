@@ -106,7 +106,7 @@ impl Dsn<'_> {
             Action::Delayed => "Delayed mail (still being tried)",
             Action::Relayed | Action::Delivered => "Successful mail delivery report",
         };
-        let is_utf8 = !self.to.is_ascii() || self.recipients.iter().any(|recipient| !recipient.address.is_ascii());
+        let is_utf8 = self.is_utf8();
         // RFC 6533 §4: addresses that are not ASCII stand only in the message/global variants.
         let status_type = if is_utf8 { "message/global-delivery-status" } else { "message/delivery-status" };
         let parts = vec![
@@ -136,6 +136,14 @@ impl Dsn<'_> {
         message
     }
 
+    /// Whether an address in it is not ASCII.
+    fn is_utf8(&self) -> bool {
+        let mut original = self.recipients.iter().filter_map(|recipient| recipient.orcpt.as_ref());
+        !self.to.is_ascii()
+            || self.recipients.iter().any(|recipient| !recipient.address.is_ascii())
+            || original.any(|(_, address)| !address.is_ascii())
+    }
+
     /// The part for people.
     fn text(&self, worst: Action) -> String {
         let mut text = format!("This is the mail system at {}.\r\n\r\n", clean(self.reporting_mta));
@@ -160,6 +168,16 @@ impl Dsn<'_> {
     /// The part for programs: RFC 3464 §2.1, fields of the message, then a block for each recipient.
     fn status(&self) -> String {
         let mut out = String::new();
+        let is_utf8 = self.is_utf8();
+        // RFC 3464 §2.1: all of it is US-ASCII, what a next hop said included; only the variants of RFC 6533 §4 hold UTF-8.
+        let field = |out: &mut String, name: &str, value: &str| {
+            let ascii = |c: char| if c.is_ascii() { c } else { '?' };
+            if is_utf8 {
+                field(out, name, value)
+            } else {
+                field(out, name, &value.chars().map(ascii).collect::<String>())
+            }
+        };
         // RFC 3464 §2.2.1: the original envelope id first, if there is one.
         if let Some(envid) = self.envid {
             field(&mut out, "Original-Envelope-Id", envid);
@@ -336,6 +354,21 @@ mod tests {
         assert!(message.contains("report-type=\"global-delivery-status\""));
         assert!(message.contains("Content-Type: message/global-delivery-status"));
         assert!(message.contains("Final-Recipient: utf-8;zo\u{eb}@b.example"));
+    }
+
+    /// A next hop answered in UTF-8: its words went as they were into a part that is US-ASCII by definition.
+    #[test]
+    fn status_fields_are_ascii_unless_global() {
+        let mut recipient = recipient(Action::Failed);
+        recipient.diagnostic = Some("550 5.1.1 zo\u{eb} is gone".into());
+        let message = built("a@b.example", &[recipient.clone()], Returned::Headers(b""));
+        let status = message.split("--boundary42").nth(2).unwrap();
+        assert!(status.is_ascii() && status.contains("Content-Transfer-Encoding: 7bit"), "{status}");
+        assert!(status.contains("Diagnostic-Code: smtp; 550 5.1.1 zo? is gone"), "{status}");
+        recipient.orcpt = Some(("utf-8".into(), "zo\u{eb}@c.example".into()));
+        let message = built("a@b.example", &[recipient], Returned::Headers(b""));
+        assert!(message.contains("Content-Type: message/global-delivery-status"));
+        assert!(message.contains("Original-Recipient: utf-8;zo\u{eb}@c.example"));
     }
 
     #[test]

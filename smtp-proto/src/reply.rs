@@ -107,6 +107,11 @@ impl Reply {
         if matches!(self.code, 400..=599) { self } else { LOCAL_ERROR }
     }
 
+    // RFC 2034 §4: greetings and the replies to EHLO, HELO and LHLO have no enhanced code.
+    pub(crate) fn without_code(self) -> Reply {
+        Reply { enhanced: None, ..self }
+    }
+
     /// Writes the reply as one line.
     pub(crate) fn write(&self, out: &mut BytesMut) {
         self.write_line(out, b' ');
@@ -191,18 +196,13 @@ pub(crate) const READY_FOR_TLS: Reply = Reply::fixed(220, (2, 0, 0), "Ready to s
 pub(crate) const CANNOT_VERIFY: Reply = Reply::fixed(252, (2, 5, 0), "Cannot verify, but will try to deliver");
 pub(crate) const AUTHENTICATED: Reply = Reply::fixed(235, (2, 7, 0), "Authentication succeeded");
 pub(crate) const START_MAIL: Reply = Reply::plain(354, "Start mail input; end with <CRLF>.<CRLF>");
-pub(crate) const HELP: Reply = Reply::fixed(
-    214,
-    (2, 0, 0),
-    "EHLO HELO LHLO MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY EXPN HELP STARTTLS AUTH (RFC 5321)",
-);
 
 pub(crate) const IDLE: Reply = Reply::fixed(421, (4, 4, 2), "Idle for too long, closing");
 pub(crate) const TOO_SLOW: Reply = Reply::fixed(421, (4, 4, 2), "Message took too long, closing");
 pub(crate) const SHUTTING_DOWN: Reply = Reply::fixed(421, (4, 3, 2), "Service shutting down, closing");
 pub(crate) const TOO_MANY_ERRORS: Reply = Reply::fixed(421, (4, 7, 0), "Too many errors, closing");
 pub(crate) const TOO_MANY_LOGINS: Reply = Reply::fixed(421, (4, 7, 0), "Too many failed logins, closing");
-pub(crate) const TOO_MUCH_SWALLOWED: Reply = Reply::fixed(421, (4, 3, 4), "Refused octets keep coming, closing");
+pub(crate) const TOO_MUCH_SWALLOWED: Reply = Reply::fixed(421, (4, 3, 0), "Refused octets keep coming, closing");
 pub(crate) const NO_ANSWER: Reply = Reply::fixed(421, (4, 3, 0), "No decision in time, closing");
 /// The safe refusal: nothing was done, the same may succeed later.
 pub const LOCAL_ERROR: Reply = Reply::fixed(451, (4, 3, 0), "Local error, try again later");
@@ -234,7 +234,7 @@ pub(crate) const HELLO_FIRST: Reply = Reply::fixed(503, (5, 5, 1), "Say hello fi
 pub(crate) const NESTED_MAIL: Reply = Reply::fixed(503, (5, 5, 1), "Sender already given");
 pub(crate) const MAIL_FIRST: Reply = Reply::fixed(503, (5, 5, 1), "MAIL first");
 pub(crate) const CHUNKS_BEGUN: Reply = Reply::fixed(503, (5, 5, 1), "Only BDAT or RSET until the last chunk");
-pub(crate) const BINARY_NEEDS_BDAT: Reply = Reply::fixed(503, (5, 6, 3), "BINARYMIME needs BDAT");
+pub(crate) const BINARY_NEEDS_BDAT: Reply = Reply::fixed(503, (5, 5, 1), "BINARYMIME needs BDAT");
 pub(crate) const TLS_ACTIVE: Reply = Reply::fixed(503, (5, 5, 1), "TLS already active");
 pub(crate) const AUTH_AGAIN: Reply = Reply::fixed(503, (5, 5, 1), "Already authenticated");
 pub(crate) const AUTH_IN_MAIL: Reply = Reply::fixed(503, (5, 5, 1), "AUTH not permitted during a mail transaction");
@@ -251,8 +251,7 @@ pub const UNKNOWN_RECIPIENT: Reply = Reply::fixed(550, (5, 1, 1), "No such recip
 pub const RELAY_DENIED: Reply = Reply::fixed(550, (5, 7, 1), "Relaying denied");
 /// The sender address belongs to someone else.
 pub const SENDER_NOT_OWNED: Reply = Reply::fixed(550, (5, 7, 1), "Sender address is not yours");
-pub(crate) const BARE_IN_TEXT: Reply =
-    Reply::fixed(550, (5, 6, 11), "Message holds bare CR or LF; lines end with CRLF");
+pub(crate) const BARE_IN_TEXT: Reply = Reply::fixed(550, (5, 6, 0), "Message holds bare CR or LF; lines end with CRLF");
 /// The message went round in circles.
 pub const ROUTING_LOOP: Reply = Reply::fixed(554, (5, 4, 6), "Too many hops");
 /// More than this mailbox may ever hold.
@@ -260,6 +259,13 @@ pub const OVER_QUOTA: Reply = Reply::fixed(552, (5, 2, 2), "Mailbox quota exceed
 pub(crate) const MESSAGE_TOO_BIG: Reply = Reply::fixed(552, (5, 3, 4), "Message size exceeds fixed limit");
 pub(crate) const NON_ASCII_ADDRESS: Reply = Reply::fixed(553, (5, 6, 7), "Non-ASCII addresses need SMTPUTF8");
 pub(crate) const NO_RECIPIENTS: Reply = Reply::fixed(554, (5, 5, 1), "No valid recipients");
+// RFC 2033 §4.2: in LMTP it is 503.
+pub(crate) const NO_RECIPIENTS_LMTP: Reply = Reply::fixed(503, (5, 5, 1), "No valid recipients");
+pub(crate) const TURNED_AWAY: Reply = Reply::fixed(503, (5, 5, 1), "No service for you here, say QUIT");
+/// A domain of one word, which only means something where it was written (RFC 6409 §4.2).
+pub const UNQUALIFIED: Reply = Reply::fixed(554, (5, 1, 2), "Domain is not fully qualified");
+// RFC 6531 §3.7.4.2: the answer is not ASCII, and the client did not say that it takes that.
+pub(crate) const ANSWER_IS_UTF8: Reply = Reply::fixed(252, (2, 6, 8), "The answer needs SMTPUTF8");
 pub(crate) const EARLY_TALKER: Reply = Reply::fixed(554, (5, 5, 0), "Talked before the greeting");
 pub(crate) const AFTER_STARTTLS: Reply = Reply::fixed(554, (5, 5, 1), "Octets behind STARTTLS, closing");
 pub(crate) const UNKNOWN_CHUNK_SIZE: Reply = Reply::fixed(501, (5, 5, 4), "No chunk size, closing");
@@ -392,7 +398,8 @@ mod tests {
     #[test]
     fn a_reply_is_one_clean_line() {
         assert_eq!(written(&OK), "250 2.0.0 OK\r\n");
-        assert_eq!(written(&BARE_IN_TEXT).get(..11), Some("550 5.6.11 "));
+        let wide = Reply::new(550, EnhancedCode::new(5, 7, 30), "x");
+        assert_eq!(written(&wide), "550 5.7.30 x\r\n");
         let forged = Reply::new(550, EnhancedCode::new(5, 7, 1), "no\r\n250 2.0.0 yes\0");
         assert_eq!(written(&forged), "550 5.7.1 no  250 2.0.0 yes \r\n");
         let long = Reply::new(550, EnhancedCode::new(5, 7, 1), "\u{e9}".repeat(600));

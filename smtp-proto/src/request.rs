@@ -51,7 +51,8 @@ pub struct Sender {
     pub size: Option<u64>,
     /// What the octets may be.
     pub body: Body,
-    /// RFC 4954 §5: who submitted the message first; `<>` when unknown.
+    /// RFC 4954 §5: who submitted the message first, as the client says; `<>` when unknown. Whether the client is to be
+    /// believed is not known here, so nothing passes it on.
     pub auth: Option<String>,
     /// RFC 3461 §4.3: how much a report returns.
     pub ret: Option<Ret>,

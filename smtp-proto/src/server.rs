@@ -30,7 +30,7 @@ use crate::reply::{self, Reply};
 use crate::request::{Answer, Answered, Connect, Decision, Origin, Request};
 #[cfg(feature = "store")]
 pub(crate) use mail::{recipient, sender};
-use state::{Mail, State};
+use state::{Dropped, Mail, State};
 
 /// One SMTP, submission or LMTP session of a server.
 #[derive(Debug)]
@@ -52,6 +52,10 @@ pub struct Server {
     /// The line at the front is too long; it is dropped up to its end.
     overlong: Option<Reply>,
     shutdown: bool,
+    /// The greeting refused the client: it may only say QUIT.
+    turned_away: bool,
+    /// Writing failed: nobody hears a reply any more.
+    reset: bool,
     errors: u32,
     failed_logins: u32,
 }
@@ -107,6 +111,8 @@ impl Server {
             stalled: None,
             overlong: None,
             shutdown: false,
+            turned_away: false,
+            reset: false,
             errors: 0,
             failed_logins: 0,
             config,
@@ -127,13 +133,30 @@ impl Server {
         if config.role == Role::Lmtp {
             extensions |= Extensions::PIPELINING | Extensions::ENHANCED_STATUS_CODES;
         }
+        // RFC 6531 §3.1: who offers SMTPUTF8 offers 8BITMIME.
+        if extensions.contains(Extensions::SMTPUTF8) {
+            extensions |= Extensions::EIGHT_BIT_MIME;
+        }
         // RFC 3030 §3: BINARYMIME is of no use without CHUNKING.
         if !extensions.contains(Extensions::CHUNKING) {
             extensions -= Extensions::BINARY_MIME;
         }
         extensions.set(Extensions::STARTTLS, config.starttls && self.origin.tls.is_none());
-        extensions.set(Extensions::AUTH, !config.mechanisms.is_empty() && self.may_authenticate());
+        extensions.set(Extensions::AUTH, self.may_authenticate() && self.mechanisms().next().is_some());
         extensions
+    }
+
+    /// The mechanisms that can succeed on this stream.
+    // RFC 5802 §6: -PLUS is offered where the channel can be bound. RFC 4422 appendix A: EXTERNAL needs an outside proof.
+    fn mechanisms(&self) -> impl Iterator<Item = &str> {
+        let tls = self.origin.tls.as_ref();
+        let bound = tls.is_some_and(|tls| tls.exporter.is_some() || tls.end_point.is_some());
+        let proved = tls.is_some_and(|tls| tls.peer_certificate.is_some());
+        let names = self.config.mechanisms.iter().map(String::as_str);
+        names.filter(move |name| match *name {
+            "EXTERNAL" => proved,
+            name => bound || !name.ends_with("-PLUS"),
+        })
     }
 
     // RFC 4954 §4: no mechanism that shows a password is offered on a cleartext stream.
@@ -243,8 +266,7 @@ impl Server {
     fn greeting(&mut self, now: Instant) -> Step {
         if !self.config.greet_delay.is_zero() && !self.inbox.is_empty() {
             self.violated(Violation::EarlyTalker);
-            self.say(&reply::EARLY_TALKER);
-            self.close(CloseReason::Protocol);
+            self.turn_away(now, reply::EARLY_TALKER);
             return Step::Again;
         }
         if self.deadline.is_some_and(|deadline| now < deadline) {
@@ -255,6 +277,14 @@ impl Server {
         Reply { code: 220, enhanced: None, text: line.into() }.write(self.outbox.text());
         self.enter(now, State::Command);
         Step::Again
+    }
+
+    // RFC 5321 §3.1: a client that is not served is told 554 in place of the greeting, and the connection stays until
+    // it says QUIT; any other command is out of sequence. Its errors are counted as everybody's.
+    fn turn_away(&mut self, now: Instant, reply: Reply) {
+        self.turned_away = true;
+        self.enter(now, State::Command);
+        self.refuse(reply.without_code());
     }
 
     /// The line at the front, ready to run, still in the inbox; `Err` when there is none to run now.
@@ -303,13 +333,12 @@ impl Server {
         match (mem::replace(&mut self.state, State::Moved), answer) {
             (State::AwaitConnect, Answer::Connect(decision)) => match decision {
                 Decision::Accepted => return self.hold_greeting(now),
-                Decision::Refused(reply) => {
-                    self.refuse(Reply { enhanced: None, ..reply.refusing() });
-                    self.close(CloseReason::Unanswered);
-                }
+                Decision::Refused(reply) => self.turn_away(now, reply.refusing()),
             },
-            (State::AwaitHello, Answer::Hello(decision)) => self.hello_decided(now, decision),
-            (State::AwaitLookUp, Answer::Verify(looked) | Answer::Expand(looked)) => self.looked_up(now, looked),
+            (State::AwaitHello(origin), Answer::Hello(decision)) => return self.hello_decided(now, origin, decision),
+            (State::AwaitLookUp { smtputf8 }, Answer::Verify(looked) | Answer::Expand(looked)) => {
+                self.looked_up(now, looked, smtputf8);
+            }
             (State::AwaitSasl(exchange), Answer::SaslStep(stepped)) => self.sasl_stepped(now, exchange, stepped),
             (State::AwaitMail(sender), Answer::MailFrom(decision)) => self.mail_decided(now, sender, decision),
             (State::AwaitRcpt(recipients), Answer::RcptTo(decisions)) => self.rcpt_decided(now, recipients, decisions),
@@ -322,9 +351,13 @@ impl Server {
             (State::AwaitAbandon(upload, extent, end), Answer::Abandon(())) => {
                 return self.after_chunk(now, upload, extent, end);
             }
-            (State::AwaitDrop, Answer::Abandon(())) => {
+            (State::AwaitDrop(why), Answer::Abandon(())) => {
                 self.mail = Mail::None;
                 self.enter(now, State::Command);
+                match why {
+                    Dropped::Reset => self.say(&reply::OK),
+                    Dropped::Hello => self.greet(),
+                }
             }
             (State::AwaitCommit(upload), Answer::Commit(committed)) => self.committed(now, *upload, committed),
             // Ids make this impossible: an answer belongs to the question that is out.
@@ -336,6 +369,10 @@ impl Server {
     /// The current state has lasted too long.
     fn expire(&mut self) {
         match &self.state {
+            State::AwaitConnect => {
+                self.say(&reply::NO_ANSWER.without_code());
+                self.close(CloseReason::Unanswered);
+            }
             state if state.is_await() => {
                 self.say(&reply::NO_ANSWER);
                 self.close(CloseReason::Unanswered);
@@ -392,6 +429,14 @@ impl Session for Server {
         self.inbox.close();
     }
 
+    // RFC 5321 §4.1.1.10: a transaction that is cut off ends as if it had met a temporary error. What a client had
+    // pipelined behind a reply that never left would be accepted without its knowing, and sent again.
+    fn handle_reset(&mut self) {
+        self.reset = true;
+        self.inbox.clear();
+        self.inbox.close();
+    }
+
     fn resume(&mut self, answered: Answered) {
         if self.asking.accept(answered.id) {
             self.answer = Some(answered.answer);
@@ -422,9 +467,14 @@ impl Session for Server {
                     None => Output::Close(reason),
                 };
             }
+            if self.reset && !self.state.is_await() {
+                self.close(CloseReason::Eof);
+                continue;
+            }
             // RFC 5321 §3.8: 421 between commands; a message on its way in is finished first.
             if self.shutdown && matches!(self.state, State::Start | State::Greeting | State::Command | State::Sasl(_)) {
-                self.say(&reply::SHUTTING_DOWN);
+                let greeted = !matches!(self.state, State::Start | State::Greeting);
+                self.say(&if greeted { reply::SHUTTING_DOWN } else { reply::SHUTTING_DOWN.without_code() });
                 self.close(CloseReason::Shutdown);
                 continue;
             }

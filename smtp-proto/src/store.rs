@@ -8,7 +8,7 @@
 
 mod commit;
 mod deliverer;
-mod hops;
+mod header;
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::config::Role;
 use crate::reply::{self, Reply};
 use crate::request::{Answered, BodyChunk, BodyOpen, Decision, MailFrom, Origin, RcptTo, Request, SaslStep, Stepped};
 pub use deliverer::Deliverer;
-use hops::Hops;
+use header::Header;
 
 /// What a fulfiller is free to decide.
 #[derive(Clone, Debug)]
@@ -40,6 +40,8 @@ pub struct Policy {
     pub role: Role,
     /// Whether who submits may only use addresses that are theirs (RFC 6409 §6.1).
     pub own_addresses_only: bool,
+    /// Whether Date and Message-ID are added to submitted messages that lack them (RFC 6409 §8.2 and §8.3).
+    pub add_missing: bool,
     /// Whether Received leaves out where a submitted message came from.
     pub hide_submitter: bool,
     /// Octets of a message, at most.
@@ -52,7 +54,15 @@ impl Policy {
     /// The usual one.
     pub fn new(hostname: impl Into<String>, role: Role) -> Policy {
         let message = crate::config::Limits::default().message;
-        Policy { hostname: hostname.into(), role, own_addresses_only: true, hide_submitter: true, message, hops: 100 }
+        Policy {
+            hostname: hostname.into(),
+            role,
+            own_addresses_only: true,
+            add_missing: true,
+            hide_submitter: true,
+            message,
+            hops: 100,
+        }
     }
 }
 
@@ -95,7 +105,7 @@ pub struct Fulfiller {
     /// For each accepted recipient of the transaction, in order.
     routes: Vec<Route>,
     upload: Option<Box<dyn Upload>>,
-    hops: Hops,
+    header: Header,
     origin: Option<Arc<Origin>>,
 }
 
@@ -112,7 +122,7 @@ impl Fulfiller {
             principal: None,
             routes: Vec::new(),
             upload: None,
-            hops: Hops::default(),
+            header: Header::default(),
             origin: None,
         }
     }
@@ -156,6 +166,10 @@ impl Fulfiller {
     async fn mail_from(&mut self, question: &MailFrom) -> Decision {
         self.routes.clear();
         self.upload = None;
+        // RFC 3207 §4.2: the session forgets a login made in clear when TLS comes up, and so does this side.
+        if question.origin.identity.is_none() {
+            self.principal = None;
+        }
         if self.policy.role != Role::Submission || !self.policy.own_addresses_only {
             return Decision::Accepted;
         }
@@ -172,6 +186,13 @@ impl Fulfiller {
             Ok(_) => Decision::Refused(reply::SENDER_NOT_OWNED),
             Err(error) => Decision::Refused(directory_refusal(&error)),
         }
+    }
+
+    // RFC 6409 §4.2: a submitted envelope holds fully qualified domains only. One word is a domain where it was written;
+    // the ones that are ours were found already.
+    fn is_unqualified(&self, address: &Address) -> bool {
+        let unqualified = |domain: &str| !domain.contains('.') && !domain.starts_with('[');
+        self.policy.role == Role::Submission && address.domain().is_some_and(unqualified)
     }
 
     async fn rcpt_to(&mut self, question: &RcptTo) -> Vec<Decision> {
@@ -196,13 +217,14 @@ impl Fulfiller {
             Ok(Resolution::Mailboxes(_) | Resolution::NoSuchUser) => Err(reply::UNKNOWN_RECIPIENT),
             // RFC 5321 §3.6.2: mail for others is passed on for users only.
             Ok(_) if self.principal.is_none() || self.world.store.as_queue().is_none() => Err(reply::RELAY_DENIED),
+            Ok(_) if self.is_unqualified(address) => Err(reply::UNQUALIFIED),
             Ok(_) => Ok(Route::Remote),
             Err(error) => Err(directory_refusal(&error)),
         }
     }
 
     async fn body_open(&mut self, question: &BodyOpen) -> Decision {
-        self.hops = Hops::default();
+        self.header = Header::default();
         self.origin = Some(question.origin.clone());
         let options = UploadOptions::new(self.policy.message);
         let options = match question.envelope.sender.size {
@@ -221,8 +243,8 @@ impl Fulfiller {
     async fn body_chunk(&mut self, chunk: BodyChunk) -> Decision {
         let Some(mut upload) = self.upload.take() else { return Decision::Refused(reply::LOCAL_ERROR) };
         for piece in gathered(chunk) {
-            self.hops.look(&piece);
-            if self.hops.count() > self.policy.hops {
+            self.header.look(&piece);
+            if self.header.received() > self.policy.hops {
                 // RFC 5321 §6.3: a message that passed so many hosts goes round in circles.
                 return Decision::Refused(reply::ROUTING_LOOP);
             }

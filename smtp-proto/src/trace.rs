@@ -1,6 +1,6 @@
 //! Trace headers as values: Received and Return-Path.
 //!
-//! RFC 5321 §4.4, RFC 3848 §2, RFC 6531 §3.7.3, RFC 8314 §4.3. Whoever stores a message writes them, because it has a clock and
+//! RFC 5321 §4.4, RFC 3848 §1, RFC 6531 §3.7.3, RFC 8314 §4.3. Whoever stores a message writes them, because it has a clock and
 //! knows the message's id; the session knows the rest.
 
 use std::fmt;
@@ -33,7 +33,7 @@ pub struct Received<'a> {
 }
 
 impl Received<'_> {
-    /// The protocol's registered name: RFC 3848 §2 and RFC 6531 §3.7.3.
+    /// The protocol's registered name: RFC 3848 §1 and RFC 6531 §3.7.3.
     #[must_use]
     pub fn with(&self) -> &'static str {
         let origin = self.origin;
@@ -64,7 +64,10 @@ impl Received<'_> {
 impl fmt::Display for Received<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Received: ")?;
-        if !self.hide_client {
+        if self.hide_client {
+            // RFC 5321 §4.4: the from clause is mandatory; the message begins its way here, for all that others see.
+            writeln(f, format_args!("from {}", Word(self.by)))?;
+        } else {
             let name = if self.origin.hello.is_empty() { "unknown" } else { &self.origin.hello };
             writeln(f, format_args!("from {} ({})", Word(name), Literal(self.origin.peer.ip())))?;
         }
@@ -158,7 +161,7 @@ mod tests {
         let hidden = Received { origin: &secured, recipient: None, hide_client: true, ..received };
         assert_eq!(
             hidden.to_string(),
-            "Received: by mx.example.org with ESMTPSA id 42\r\n\t\
+            "Received: from mx.example.org\r\n\tby mx.example.org with ESMTPSA id 42\r\n\t\
              tls TLS_AES_256_GCM_SHA384\r\n\t; Tue, 14 Nov 2023 23:13:20 +0100\r\n"
         );
     }

@@ -35,7 +35,7 @@ fn typical_transaction() {
     assert_eq!(rig.said, "220 foo.com ESMTP\r\n");
     let said = rig.say("EHLO bar.com\n");
     assert!(said.starts_with("250-foo.com greets bar.com\r\n250-PIPELINING\r\n250-8BITMIME\r\n"), "{said}");
-    assert!(said.ends_with("250 SIZE 52428800\r\n"), "{said}");
+    assert!(said.contains("\r\n250-HELP\r\n") && said.ends_with("250 SIZE 52428800\r\n"), "{said}");
     assert_eq!(rig.say("MAIL FROM:<Smith@bar.com>\n"), "250 2.1.0 Sender OK\r\n");
     assert_eq!(rig.say("RCPT TO:<Jones@foo.com>\n"), "250 2.1.5 Recipient OK\r\n");
     assert_eq!(rig.say("RCPT TO:<gone@foo.com>\n"), "550 5.1.1 No such recipient\r\n");
@@ -107,7 +107,8 @@ fn syntax_errors_have_their_codes() {
     let mut rig = ready(config);
     for (line, expected) in [
         ("EHLO", "501 5.5.4"),
-        ("EHLO two words", "501 5.5.4"),
+        // RFC 2034 §4: no code in what answers EHLO.
+        ("EHLO two words", "501 Syntax"),
         ("MAIL", "501 5.5.4"),
         ("MAIL FROM:<a@b", "501 5.1.7"),
         ("MAIL FROM:<a@b> FOO=1", "555 5.5.4"),
@@ -375,8 +376,12 @@ fn a_refused_connection_is_told_and_closed() {
 fn early_talkers_are_refused() {
     let config = Config { greet_delay: Duration::from_secs(5), ..relay() };
     let mut rig = Rig::new(config.clone());
-    assert_eq!(rig.say("EHLO x\n"), "554 5.5.0 Talked before the greeting\r\n");
-    assert_eq!(rig.closed, Some(CloseReason::Protocol));
+    let said = rig.say("EHLO x\nMAIL FROM:<a@b>\n");
+    assert!(said.starts_with("554 Talked before the greeting\r\n503 5.5.1 "), "{said}");
+    assert_eq!((codes(&said), rig.closed), (vec![554, 503, 503], None));
+    assert_eq!(rig.codes("DATA\nQUIT\nNOOP\n"), [503, 221]);
+    assert_eq!(rig.closed, Some(CloseReason::Quit));
+    assert!(rig.asked.is_empty() && rig.committed.is_empty());
     let mut rig = Rig::new(config);
     assert_eq!(rig.said, "");
     assert_eq!(rig.pass(Duration::from_secs(5)), "220 mx.example.org ESMTP\r\n");

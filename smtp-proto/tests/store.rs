@@ -82,6 +82,7 @@ impl House {
                 Output::Wait(_) if left.is_empty() => return said,
                 Output::Wait(_) => left = &left[self.server.handle_input(left)..],
                 Output::Close(_) => return said,
+                Output::Layer(_) => self.server.layered(Ok(mailstore_trait::session::LayerInfo::new())),
                 _ => {}
             }
         }
@@ -114,6 +115,10 @@ impl House {
 
     fn queue(&self) -> Vec<QueueEntry> {
         self.runtime.block_on(self.store.as_queue().unwrap().list(None, 100)).unwrap()
+    }
+
+    async fn queue_id(&self) -> mailstore_trait::id::QueueId {
+        self.store.as_queue().unwrap().list(None, 1).await.unwrap()[0].id
     }
 
     fn lease(&self) -> Leased {
@@ -326,7 +331,8 @@ fn a_permanent_failure_returns_to_the_sender() {
     assert!(!inbox[0].contains("y@elsewhere.example") && !inbox[0].contains("\r\n\r\ntext\r\n"));
     let queue = house.queue();
     assert_eq!((queue.len(), queue[0].attempts, queue[0].recipients.len()), (1, 1, 1));
-    assert_eq!(queue[0].due.since(queue[0].queued), Duration::from_secs(300));
+    let wait = queue[0].due.since(queue[0].queued).as_secs();
+    assert!((240..=360).contains(&wait), "{wait}: five minutes, a fifth more or less");
 }
 
 #[test]
@@ -401,4 +407,59 @@ fn an_abandoned_message_leaves_nothing() {
     assert_eq!(house.codes("MAIL FROM:<a@b>\nRCPT TO:<anna@example.org>\nDATA\nok\n.\n"), [250, 250, 354, 250]);
     assert_eq!(house.inbox(house.anna).len(), 1);
     assert_eq!(house.policy.role, Role::Relay);
+}
+
+/// RFC 6409 §8.2 and §8.3: what a submitted message lacks is put in front of it, for every recipient alike; what a relay
+/// passes on stays as it is.
+#[test]
+fn submitted_messages_get_date_and_message_id() {
+    let mut house = House::new(submission());
+    house.log_in();
+    let envelope = "MAIL FROM:<anna@example.org>\nRCPT TO:<ben@example.org>\nRCPT TO:<x@elsewhere.example>\nDATA\n";
+    house.say(envelope);
+    assert_eq!(house.codes("Subject: x\n\nDate: in the body\n.\n"), [250]);
+    let message = house.inbox(house.ben)[0].clone();
+    let (header, _) = message.split_once("\r\n\r\n").unwrap();
+    let fields: Vec<_> = header.lines().filter(|line| !line.starts_with('\t')).collect();
+    assert!(fields[1].starts_with("Received: from mx.example.org"), "{fields:?}");
+    assert_eq!((fields[2], fields[4]), ("Date: Sun, 22 Nov 2026 12:00:00 +0000", "Subject: x"));
+    let id = fields[3].strip_prefix("Message-ID: <").and_then(|rest| rest.strip_suffix("@mx.example.org>")).unwrap();
+    assert_eq!((id.len(), id.bytes().all(|octet| octet.is_ascii_alphanumeric())), (32, true));
+    let queued = house.runtime.block_on(async {
+        let queue = house.store.as_queue().unwrap();
+        queue.read(house.queue_id().await, 0, 1 << 16).await.unwrap()
+    });
+    assert!(String::from_utf8_lossy(&queued).contains(fields[3]), "the same for all");
+
+    house.say("MAIL FROM:<anna@example.org>\nRCPT TO:<ben@example.org>\nDATA\n");
+    assert_eq!(house.codes("Message-ID: <1@anna.example>\nDate: Sat, 21 Nov 2026 12:00:00 +0000\n\ntext\n.\n"), [250]);
+    let message = &house.inbox(house.ben)[1];
+    assert_eq!((message.matches("Message-ID").count(), message.matches("\nDate:").count()), (1, 1));
+
+    let mut house = House::new(relay());
+    house.say("EHLO x\nMAIL FROM:<a@b>\nRCPT TO:<ben@example.org>\nDATA\nSubject: x\n\ntext\n.\n");
+    assert!(!house.inbox(house.ben)[0].contains("Date:"));
+}
+
+/// RFC 6409 §4.2: one word is no domain to send to; one of our own is whatever we say it is.
+#[test]
+fn submitted_envelopes_are_fully_qualified() {
+    let mut house = House::new(submission());
+    house.log_in();
+    house.say("MAIL FROM:<anna@example.org>\n");
+    assert_eq!(house.say("RCPT TO:<x@sales>\n"), "554 5.1.2 Domain is not fully qualified\r\n");
+    assert_eq!(house.codes("RCPT TO:<x@sales.example>\nRCPT TO:<x@[192.0.2.7]>\n"), [250, 250]);
+}
+
+/// RFC 3207 §4.2: the session forgot a login made in clear, the fulfiller did not: it still relayed for whoever had it.
+#[test]
+fn nobody_relays_on_a_login_that_was_forgotten() {
+    let config = Config { starttls: true, mechanisms: vec!["PLAIN".into()], ..relay() };
+    let mut house = House::new(config);
+    house.log_in();
+    let script = "MAIL FROM:<anna@example.org>\nRCPT TO:<x@elsewhere.example>\nRSET\n";
+    assert_eq!(house.codes(script), [250, 250, 250]);
+    house.say("STARTTLS\n");
+    let script = "EHLO x\nMAIL FROM:<anna@example.org>\nRCPT TO:<x@elsewhere.example>\n";
+    assert_eq!(house.codes(script), [250, 250, 550]);
 }

@@ -47,6 +47,7 @@ impl Outbound {
             steps: config.outbound.retry.iter().map(|span| span.0).collect(),
             give_up: config.outbound.give_up.0,
             delay_notice: Some(config.outbound.delay_notice.0),
+            ..smtp_proto::queue::Retry::default()
         };
         Outbound {
             deliverer: Deliverer::new(world.clone(), Arc::new(policy), retry),

@@ -1,19 +1,19 @@
 //! The parameters of MAIL and RCPT, typed, borrowed from the command.
 //!
-//! RFC 5321 §4.1.2 (esmtp-param), RFC 1870 §4, RFC 3461 §4, RFC 4954 §5, RFC 6152 §3, RFC 6531 §3.4. A parameter of an
+//! RFC 5321 §4.1.2 (esmtp-param), RFC 1870 §6, RFC 3461 §4, RFC 4954 §5, RFC 6152 §3, RFC 6531 §3.4. A parameter of an
 //! extension that was not offered is unknown, as RFC 5321 §4.1.1.11 has it.
 
 use std::fmt;
 
 use super::CommandError;
-use crate::address::{Cursor, SyntaxError, is_esmtp_value, is_let_dig_hyp};
+use crate::address::{Cursor, Grammar, Mailbox, SyntaxError, is_esmtp_value, is_let_dig_hyp};
 use crate::config::Extensions;
 
 /// What may follow the reverse-path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MailParameters<'a> {
-    /// RFC 1870 §4: the declared size in octets.
+    /// RFC 1870 §6: the declared size in octets.
     pub size: Option<u64>,
     /// RFC 6152 §3, RFC 3030 §3: what the body's octets may be.
     pub body: Option<Body>,
@@ -245,7 +245,7 @@ impl<'a> MailParameters<'a> {
         while let Some(parameter) = Parameter::next(cursor)? {
             if parameter.is("SIZE") && extensions.contains(Extensions::SIZE) {
                 let value = parameter.value()?;
-                // RFC 1870 §4: 1 to 20 digits.
+                // RFC 1870 §3: 1 to 20 digits.
                 if value.len() > 20 || !value.bytes().all(|octet| octet.is_ascii_digit()) {
                     return Err(parameter.bad());
                 }
@@ -263,7 +263,14 @@ impl<'a> MailParameters<'a> {
                 };
                 parameter.once(&mut found.body, body)?;
             } else if parameter.is("AUTH") && extensions.contains(Extensions::AUTH) {
-                parameter.once(&mut found.auth, parameter.xtext(500)?)?;
+                let auth = parameter.xtext(500)?;
+                // RFC 4954 §5: a mailbox, or `<>` for nobody known.
+                let who = auth.to_string();
+                let grammar = Grammar::default().with_utf8(extensions.contains(Extensions::SMTPUTF8));
+                if who != "<>" && Mailbox::parse(&who, grammar).is_err() {
+                    return Err(parameter.bad());
+                }
+                parameter.once(&mut found.auth, auth)?;
             } else if parameter.is("RET") && extensions.contains(Extensions::DSN) {
                 let ret = match parameter.value()? {
                     value if value.eq_ignore_ascii_case("FULL") => Ret::Full,

@@ -147,10 +147,11 @@ pub struct Conclusion {
 /// Concludes an attempt: what goes on, until when, and what is reported.
 ///
 /// Recipients with an outcome leave the entry with the report about them, in one step, so that each is reported once.
+/// `random` spreads the next attempt ([`Retry::jitter`]).
 #[must_use]
-pub fn conclude(mut entry: QueueEntry, now: Timestamp, retry: &Retry) -> Conclusion {
+pub fn conclude(mut entry: QueueEntry, now: Timestamp, retry: &Retry, random: u32) -> Conclusion {
     entry.attempts = entry.attempts.saturating_add(1);
-    let decision = retry.next_attempt(entry.attempts, entry.queued, now);
+    let decision = retry.next_attempt(entry.attempts, entry.queued, now, random);
     let late = retry.is_late(entry.queued, now, entry.delay_reported.is_some());
     let until = entry.queued.plus(retry.give_up);
     let (mut left, mut reports) = (Vec::new(), Vec::new());
@@ -187,8 +188,11 @@ pub fn conclude(mut entry: QueueEntry, now: Timestamp, retry: &Retry) -> Conclus
             }
             RecipientState::Pending { last } if decision == Decision::GiveUp => {
                 if wants.contains(Notify::FAILURE) {
-                    // RFC 3463 §3.5: 4.4.7, delivery time expired.
-                    report.status = EnhancedCode::new(4, 4, 7);
+                    // RFC 3463 §3.5: 4.4.7, delivery time expired, where the problem that used it up has no code of its own.
+                    let known = last.as_deref().map(|reply| status(reply, 4));
+                    report.status = known
+                        .filter(|status| (status.subject, status.detail) != (0, 0))
+                        .unwrap_or(EnhancedCode::new(4, 4, 7));
                     report.diagnostic = last;
                     reports.push(report);
                 }
@@ -282,7 +286,7 @@ mod tests {
         assert_eq!((outgoing.envelope.recipients.len(), positions.as_slice()), (5, &[0, 1, 2, 3, 4][..]));
         let taken = Outcome::Delivered(Reply::new(250, EnhancedCode::new(2, 1, 5), "ok"));
         settle(&mut entry, &positions, &[taken.clone(), taken, failed(550, 5), failed(550, 5), failed(451, 4)], false);
-        let conclusion = conclude(entry, start(), &Retry::default());
+        let conclusion = conclude(entry, start(), &Retry::default(), 0);
         let reported: Vec<_> =
             conclusion.reports.iter().map(|it| (it.address.as_str(), it.action, it.status.to_string())).collect();
         assert_eq!(
@@ -293,7 +297,7 @@ mod tests {
             ]
         );
         let left = conclusion.entry.unwrap();
-        assert_eq!((left.attempts, left.due), (1, start().plus(Duration::from_secs(300))));
+        assert_eq!((left.attempts, left.due), (1, start().plus(Duration::from_secs(240))));
         let names: Vec<_> = left.recipients.iter().map(|it| it.address.as_str()).collect();
         assert_eq!(names, ["later@b.example", "other@c.example"]);
         assert_eq!(left.recipients[0].state, RecipientState::Pending { last: Some("451 4.1.1 why".into()) });
@@ -303,7 +307,7 @@ mod tests {
     fn a_next_hop_with_dsn_reports_successes_itself() {
         let mut entry = queued(&[("ok@b.example", Some(Notify::SUCCESS))]);
         settle(&mut entry, &[0], &[Outcome::Delivered(crate::reply::OK)], true);
-        let conclusion = conclude(entry, start(), &Retry::default());
+        let conclusion = conclude(entry, start(), &Retry::default(), 0);
         assert_eq!(conclusion, Conclusion { entry: None, reports: Vec::new() });
     }
 
@@ -315,7 +319,7 @@ mod tests {
         loop {
             attempts += 1;
             settle(&mut entry, &[0], &[failed(451, 4)], false);
-            let conclusion = conclude(entry, now, &retry);
+            let conclusion = conclude(entry, now, &retry, 0);
             reports.extend(conclusion.reports.into_iter().map(|it| (it.action, it.status.to_string())));
             match conclusion.entry {
                 Some(left) => (now, entry) = (left.due, left),
@@ -324,7 +328,10 @@ mod tests {
             assert!(attempts < 100);
         }
         assert_eq!(now.since(start()), retry.give_up);
-        assert_eq!(reports, [(Action::Delayed, "4.1.1".to_owned()), (Action::Failed, "4.4.7".to_owned())]);
+        assert_eq!(reports, [(Action::Delayed, "4.1.1".to_owned()), (Action::Failed, "4.1.1".to_owned())]);
+        let mut untried = queued(&[("later@b.example", None)]);
+        untried.recipients[0].state = RecipientState::Pending { last: None };
+        assert_eq!(conclude(untried, now, &retry, 0).reports[0].status.to_string(), "4.4.7");
     }
 
     #[test]
@@ -332,6 +339,6 @@ mod tests {
         let mut entry = queued(&[("gone@b.example", None)]);
         entry.return_path = None;
         settle(&mut entry, &[0], &[failed(550, 5)], false);
-        assert_eq!(conclude(entry, start(), &Retry::default()), Conclusion { entry: None, reports: Vec::new() });
+        assert_eq!(conclude(entry, start(), &Retry::default(), 0), Conclusion { entry: None, reports: Vec::new() });
     }
 }

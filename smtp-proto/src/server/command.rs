@@ -8,13 +8,13 @@ use std::time::Instant;
 
 use mailstore_trait::session::{CloseReason, LayerError, LayerInfo};
 
-use super::state::{Mail, State};
+use super::state::{Dropped, Mail, State};
 use super::{Server, Step};
 use crate::command::{Command, CommandError};
 use crate::config::{Ask, Extensions, Role};
 use crate::event::{Event, Violation};
-use crate::reply::{self, Reply};
-use crate::request::{Abandon, Decision, Expand, Hello, Looked, Verify};
+use crate::reply::{self, EnhancedCode, Reply};
+use crate::request::{Abandon, Decision, Expand, Hello, Looked, Origin, Verify};
 
 impl Server {
     /// Runs the command at the front, if it is whole.
@@ -41,9 +41,8 @@ impl Server {
         let step = match Command::parse(line, extensions, grammar) {
             // These look at the line again, or at the lines behind it.
             Ok(Command::Rcpt(..)) if matches!(self.mail, Mail::Envelope(..)) => return self.rcpt(now, len),
-            Ok(Command::Rset | Command::Ehlo(_) | Command::Helo(_) | Command::Lhlo(_)) if self.is_uploading() => {
-                return self.ask(now, Abandon, State::AwaitDrop);
-            }
+            Ok(Command::Quit) => Run::Quit,
+            _ if self.turned_away => Run::Refuse(reply::TURNED_AWAY),
             Ok(Command::Ehlo(name)) => Run::Hello(Verb::Ehlo, name.to_owned()),
             Ok(Command::Helo(name)) => Run::Hello(Verb::Helo, name.to_owned()),
             Ok(Command::Lhlo(name)) => Run::Hello(Verb::Lhlo, name.to_owned()),
@@ -57,10 +56,15 @@ impl Server {
             Ok(Command::Bdat { .. }) => Run::Refuse(reply::NOT_IMPLEMENTED),
             Ok(Command::Rset) => Run::Reset,
             Ok(Command::Noop) => Run::Say(reply::OK),
-            Ok(Command::Quit) => Run::Quit,
-            Ok(Command::Vrfy(text)) => Run::Verify(text.to_owned()),
-            Ok(Command::Expn(text)) => Run::Expand(text.to_owned()),
-            Ok(Command::Help) => Run::Say(reply::HELP),
+            Ok(Command::Vrfy(text)) => match looked_up(text, extensions) {
+                Some((text, smtputf8)) => Run::Verify(text, smtputf8),
+                None => Run::Refuse(reply::BAD_ARGUMENTS),
+            },
+            Ok(Command::Expn(text)) => match looked_up(text, extensions) {
+                Some((text, smtputf8)) => Run::Expand(text, smtputf8),
+                None => Run::Refuse(reply::BAD_ARGUMENTS),
+            },
+            Ok(Command::Help) => Run::Say(self.help(extensions)),
             Ok(Command::StartTls) => Run::StartTls,
             Ok(Command::Auth { mechanism, initial }) => {
                 Run::Auth(mechanism.to_ascii_uppercase(), initial.map(str::to_owned))
@@ -83,15 +87,20 @@ impl Server {
             Run::Bdat(size, last) => return self.bdat(now, size, last),
             Run::Auth(mechanism, initial) => return self.auth(now, mechanism, initial.as_deref()),
             Run::StartTls => self.start_tls(now),
-            Run::Verify(text) if self.config.ask.contains(Ask::VERIFY) => {
-                return self.ask(now, Verify { origin: self.origin.clone(), text }, State::AwaitLookUp);
+            Run::Verify(text, smtputf8) if self.config.ask.contains(Ask::VERIFY) => {
+                let question = Verify { origin: self.origin.clone(), text };
+                return self.ask(now, question, State::AwaitLookUp { smtputf8 });
             }
             // RFC 5321 §3.5.3: 252 neither confirms nor denies.
-            Run::Verify(_) => self.say(&reply::CANNOT_VERIFY),
-            Run::Expand(text) if self.config.ask.contains(Ask::EXPAND) => {
-                return self.ask(now, Expand { origin: self.origin.clone(), text }, State::AwaitLookUp);
+            Run::Verify(..) => self.say(&reply::CANNOT_VERIFY),
+            Run::Expand(text, smtputf8) if self.config.ask.contains(Ask::EXPAND) => {
+                let question = Expand { origin: self.origin.clone(), text };
+                return self.ask(now, question, State::AwaitLookUp { smtputf8 });
             }
-            Run::Expand(_) => self.refuse(reply::NOT_IMPLEMENTED),
+            Run::Expand(..) => self.refuse(reply::NOT_IMPLEMENTED),
+            Run::Reset if self.is_uploading() => {
+                return self.ask(now, Abandon, State::AwaitDrop(Dropped::Reset));
+            }
             Run::Reset => {
                 self.mail = Mail::None;
                 self.say(&reply::OK);
@@ -116,39 +125,42 @@ impl Server {
     fn hello(&mut self, now: Instant, verb: Verb, name: String) -> Step {
         // RFC 2033 §4.1: LHLO is LMTP's only hello, and no one else's.
         if (verb == Verb::Lhlo) != (self.config.role == Role::Lmtp) {
-            self.refuse(reply::UNRECOGNIZED);
+            self.refuse(reply::UNRECOGNIZED.without_code());
             return Step::Again;
         }
         if name.len() > self.config.limits.grammar.domain || name.contains([' ', '\t']) {
-            self.refuse(reply::BAD_ARGUMENTS);
+            self.refuse(reply::BAD_ARGUMENTS.without_code());
             return Step::Again;
         }
-        self.mail = Mail::None;
         self.events.push_back(Event::Hello { name: name.clone() });
-        let origin = Arc::make_mut(&mut self.origin);
-        origin.hello = name;
-        origin.extended = verb != Verb::Helo;
+        let mut origin = self.origin.clone();
+        let client = Arc::make_mut(&mut origin);
+        client.hello = name;
+        client.extended = verb != Verb::Helo;
         if self.config.ask.contains(Ask::HELLO) {
-            return self.ask(now, Hello { origin: self.origin.clone() }, State::AwaitHello);
+            return self.ask(now, Hello { origin: origin.clone() }, State::AwaitHello(origin));
         }
-        self.greet(now);
+        self.hello_decided(now, origin, Decision::Accepted)
+    }
+
+    // RFC 5321 §4.1.4: after a hello that is refused everything is as it was before.
+    pub(super) fn hello_decided(&mut self, now: Instant, origin: Arc<Origin>, decision: Decision) -> Step {
+        self.enter(now, State::Command);
+        match decision {
+            Decision::Accepted => {
+                self.origin = origin;
+                if self.is_uploading() {
+                    return self.ask(now, Abandon, State::AwaitDrop(Dropped::Hello));
+                }
+                self.mail = Mail::None;
+                self.greet();
+            }
+            Decision::Refused(reply) => self.refuse(reply.refusing().without_code()),
+        }
         Step::Again
     }
 
-    pub(super) fn hello_decided(&mut self, now: Instant, decision: Decision) {
-        match decision {
-            Decision::Accepted => self.greet(now),
-            Decision::Refused(reply) => {
-                let origin = Arc::make_mut(&mut self.origin);
-                origin.hello.clear();
-                origin.extended = false;
-                self.enter(now, State::Command);
-                self.refuse(reply.refusing());
-            }
-        }
-    }
-
-    fn greet(&mut self, now: Instant) {
+    pub(super) fn greet(&mut self) {
         let config = self.config.clone();
         let first = format!("{} greets {}", config.hostname, self.origin.hello);
         let lines = std::iter::once(Cow::Owned(first));
@@ -158,7 +170,6 @@ impl Server {
         } else {
             reply::write_lines(self.outbox.text(), 250, lines);
         }
-        self.enter(now, State::Command);
     }
 
     /// The EHLO lines, the greeting aside.
@@ -176,13 +187,33 @@ impl Server {
             (Extensions::STARTTLS, "STARTTLS"),
         ];
         lines.extend(names.iter().filter(|(it, _)| extensions.contains(*it)).map(|(_, name)| Cow::Borrowed(*name)));
+        // RFC 5321 §4.1.1.1: every command that not all servers have is listed. RFC 5321 §3.5.2: EXPN is.
+        if self.config.ask.contains(Ask::EXPAND) {
+            lines.push("EXPN".into());
+        }
+        lines.push("HELP".into());
         if extensions.contains(Extensions::SIZE) {
             lines.push(format!("SIZE {}", self.config.limits.message).into());
         }
         if extensions.contains(Extensions::AUTH) {
-            lines.push(format!("AUTH {}", self.config.mechanisms.join(" ")).into());
+            let names = self.mechanisms().collect::<Vec<_>>().join(" ");
+            lines.push(format!("AUTH {names}").into());
         }
         lines
+    }
+
+    /// The commands that run here and now.
+    fn help(&self, extensions: Extensions) -> Reply {
+        let hello = if self.config.role == Role::Lmtp { "LHLO" } else { "EHLO HELO" };
+        let mut text = format!("{hello} MAIL RCPT DATA RSET NOOP QUIT VRFY HELP");
+        let others = [
+            (self.config.ask.contains(Ask::EXPAND), " EXPN"),
+            (extensions.contains(Extensions::CHUNKING), " BDAT"),
+            (extensions.contains(Extensions::STARTTLS), " STARTTLS"),
+            (extensions.contains(Extensions::AUTH), " AUTH"),
+        ];
+        others.iter().filter(|(runs, _)| *runs).for_each(|(_, name)| text.push_str(name));
+        Reply::new(214, EnhancedCode::new(2, 0, 0), text)
     }
 
     fn start_tls(&mut self, now: Instant) {
@@ -191,6 +222,10 @@ impl Server {
         }
         if !self.config.starttls {
             return self.refuse(reply::NOT_IMPLEMENTED);
+        }
+        // RFC 3030 §2: between chunks only BDAT and RSET.
+        if self.is_uploading() {
+            return self.refuse(reply::CHUNKS_BEGUN);
         }
         // RFC 3207 §4.2: what a man in the middle put behind the command must not run under TLS.
         if !self.inbox.is_empty() {
@@ -202,13 +237,14 @@ impl Server {
         self.enter(now, State::AwaitLayer { asked: false });
     }
 
-    // RFC 3207 §4.2: after the handshake everything known from the client is forgotten.
+    // RFC 3207 §4.2: after the handshake everything known from the client is forgotten, a login in clear too.
     pub(super) fn secured(&mut self, now: Instant, done: Result<LayerInfo, LayerError>) -> Step {
         match done {
             Ok(info) => {
                 let origin = Arc::make_mut(&mut self.origin);
                 origin.hello.clear();
                 origin.extended = false;
+                origin.identity = None;
                 origin.tls = Some(info);
                 self.mail = Mail::None;
                 self.events.push_back(Event::Secured);
@@ -220,9 +256,12 @@ impl Server {
         Step::Again
     }
 
-    pub(super) fn looked_up(&mut self, now: Instant, looked: Looked) {
+    pub(super) fn looked_up(&mut self, now: Instant, looked: Looked, smtputf8: bool) {
         self.enter(now, State::Command);
         match looked {
+            Looked::Found(names) if !smtputf8 && !names.iter().all(|name| name.is_ascii()) => {
+                self.say(&reply::ANSWER_IS_UTF8);
+            }
             Looked::Found(names) if !names.is_empty() => {
                 let lines = names.into_iter().map(|name| Cow::Owned(format!("2.1.5 {name}")));
                 reply::write_lines(self.outbox.text(), 250, lines);
@@ -235,6 +274,16 @@ impl Server {
 
     pub(super) fn is_uploading(&self) -> bool {
         matches!(self.mail, Mail::Chunks(_))
+    }
+}
+
+/// What VRFY or EXPN asks about, and whether SMTPUTF8 is behind it; `None` where it had to be.
+// RFC 6531 §3.7.4.2: SMTPUTF8 says that the argument may be UTF-8, and the reply too.
+fn looked_up(text: &str, extensions: Extensions) -> Option<(String, bool)> {
+    let split = text.rsplit_once(' ').filter(|(_, word)| word.eq_ignore_ascii_case("SMTPUTF8"));
+    match split.filter(|_| extensions.contains(Extensions::SMTPUTF8)) {
+        Some((text, _)) => Some((text.trim_end().to_owned(), true)),
+        None => text.is_ascii().then(|| (text.to_owned(), false)),
     }
 }
 
@@ -254,8 +303,9 @@ enum Run {
     Bdat(u64, bool),
     Auth(String, Option<String>),
     StartTls,
-    Verify(String),
-    Expand(String),
+    /// With whether the answer may be UTF-8.
+    Verify(String, bool),
+    Expand(String, bool),
     Reset,
     Quit,
     Say(Reply),

@@ -139,12 +139,16 @@ impl Server {
         }
     }
 
+    fn no_recipients(&self) -> Reply {
+        if self.config.role == Role::Lmtp { reply::NO_RECIPIENTS_LMTP } else { reply::NO_RECIPIENTS }
+    }
+
     pub(super) fn data(&mut self, now: Instant) -> Step {
         match std::mem::replace(&mut self.mail, Mail::None) {
             Mail::Envelope(sender, recipients) if recipients.is_empty() => {
                 // RFC 5321 §3.3: without a recipient DATA is refused, and the transaction stays for another RCPT.
                 self.mail = Mail::Envelope(sender, recipients);
-                self.refuse(reply::NO_RECIPIENTS);
+                self.refuse(self.no_recipients());
             }
             // RFC 3030 §3: binary octets cannot be sent by DATA.
             Mail::Envelope(sender, recipients) if sender.body == Body::BinaryMime => {
@@ -175,7 +179,7 @@ impl Server {
             Mail::Chunks(upload) => self.enter(now, State::Body(upload, extent)),
             mail => {
                 let refusal = match mail {
-                    Mail::Envelope(..) => reply::NO_RECIPIENTS,
+                    Mail::Envelope(..) => self.no_recipients(),
                     _ => self.no_envelope(),
                 };
                 self.mail = mail;
@@ -301,6 +305,11 @@ impl Server {
         }
         let more = matches!(extent, Extent::Counted { last: false, .. });
         match (&upload.refusal, more) {
+            // Nobody would hear that it was taken.
+            (None, false) if self.reset => {
+                self.close(CloseReason::Eof);
+                Step::Again
+            }
             (None, false) => {
                 let question = Commit { envelope: upload.envelope.clone(), size: upload.size };
                 self.ask(now, question, State::AwaitCommit(upload))

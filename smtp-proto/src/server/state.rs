@@ -23,7 +23,7 @@ use mailstore_trait::session::CloseReason;
 use super::body::Framer;
 use crate::config::Timeouts;
 use crate::reply::Reply;
-use crate::request::{Envelope, Recipient, Sender};
+use crate::request::{Envelope, Origin, Recipient, Sender};
 
 #[derive(Debug)]
 pub(super) enum State {
@@ -32,10 +32,14 @@ pub(super) enum State {
     /// The greeting is held back until the deadline.
     Greeting,
     Command,
-    AwaitHello,
+    /// The client, if its hello is accepted.
+    AwaitHello(Arc<Origin>),
     AwaitMail(Box<Sender>),
     AwaitRcpt(Vec<Recipient>),
-    AwaitLookUp,
+    /// Whether the answer may be UTF-8.
+    AwaitLookUp {
+        smtputf8: bool,
+    },
     /// The client's next line belongs to the exchange.
     Sasl(Exchange),
     AwaitSasl(Exchange),
@@ -49,8 +53,8 @@ pub(super) enum State {
     AwaitChunk(Box<Upload>, Extent, bool),
     /// The body is refused; it is dropped, then its rest swallowed.
     AwaitAbandon(Box<Upload>, Extent, bool),
-    /// RSET or EHLO between chunks: the body is dropped, then the line runs.
-    AwaitDrop,
+    /// RSET or an accepted EHLO between chunks: the body is dropped, then this is said.
+    AwaitDrop(Dropped),
     AwaitCommit(Box<Upload>),
     /// Octets of a BDAT that was refused, and why.
     Swallow(u64, Reply),
@@ -67,6 +71,13 @@ pub(super) enum Mail {
     Envelope(Box<Sender>, Vec<Recipient>),
     /// The first BDAT was; only BDAT and RSET may follow.
     Chunks(Box<Upload>),
+}
+
+/// Why a body was dropped between chunks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dropped {
+    Reset,
+    Hello,
 }
 
 /// How much of a message is to come.
@@ -117,15 +128,15 @@ impl State {
         matches!(
             self,
             State::AwaitConnect
-                | State::AwaitHello
+                | State::AwaitHello(_)
                 | State::AwaitMail(_)
                 | State::AwaitRcpt(_)
-                | State::AwaitLookUp
+                | State::AwaitLookUp { .. }
                 | State::AwaitSasl(_)
                 | State::AwaitOpen(..)
                 | State::AwaitChunk(..)
                 | State::AwaitAbandon(..)
-                | State::AwaitDrop
+                | State::AwaitDrop(_)
                 | State::AwaitCommit(_)
         )
     }

@@ -56,12 +56,18 @@ impl Fulfiller {
             date: now.at_offset(0),
             hide_client: self.policy.hide_submitter && origin.identity.is_some(),
         };
+        let mut prefix = trace.to_string();
+        if self.policy.role == Role::Submission && self.policy.add_missing {
+            let message_id = QueueId(self.world.environment.id()).to_string();
+            let missing = self.header.missing(now.at_offset(0), &message_id, &self.policy.hostname);
+            prefix.push_str(&missing.to_string());
+        }
         let delivery = Delivery {
             id,
             now,
             envelope: &question.envelope,
             routes: &routes,
-            received: trace.to_string().into(),
+            received: prefix.into(),
             staged,
             lmtp: self.policy.role == Role::Lmtp,
         };
@@ -131,6 +137,7 @@ struct Delivery<'a> {
     now: Timestamp,
     envelope: &'a Envelope,
     routes: &'a [Route],
+    /// Received, and what a submitted message lacked.
     received: Bytes,
     staged: Staged,
     lmtp: bool,

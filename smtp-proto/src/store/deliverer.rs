@@ -148,7 +148,9 @@ impl Deliverer {
         let now = self.world.environment.now();
         let sender = entry::sender(&queued);
         let (id, arrival) = (queued.id, queued.queued);
-        let conclusion = entry::conclude(queued, now, &self.retry);
+        let mut random = [0; 4];
+        self.world.environment.fill(&mut random);
+        let conclusion = entry::conclude(queued, now, &self.retry, u32::from_le_bytes(random));
         let mut batch = Batch::empty(BatchId(self.world.environment.id()));
         batch.queue.push(match conclusion.entry {
             Some(entry) => QueueOp::Update { lease, entry },

@@ -55,7 +55,18 @@ impl Rig {
     }
 
     pub fn with_peer(config: Config, peer: Peer) -> Rig {
-        let mut rig = Rig {
+        let mut rig = Rig::unpolled_with(config, peer);
+        rig.run();
+        rig
+    }
+
+    /// Not run yet: its first question can be answered otherwise.
+    pub fn unpolled(config: Config) -> Rig {
+        Rig::unpolled_with(config, peer())
+    }
+
+    fn unpolled_with(config: Config, peer: Peer) -> Rig {
+        Rig {
             server: Server::new(Arc::new(config), peer),
             now: epoch(),
             said: String::new(),
@@ -70,9 +81,7 @@ impl Rig {
             answer: Box::new(|_, request| Err(request)),
             unsent: 0,
             drain: true,
-        };
-        rig.run();
-        rig
+        }
     }
 
     pub fn answering(

@@ -1,0 +1,196 @@
+//! Looks at a message's header while it comes in, without keeping it: what is there, and what is missing.
+//!
+//! RFC 5321 §6.3 (Received headers are counted), RFC 6409 §8.2 and §8.3 (Date and Message-ID are added where a submitted
+//! message lacks them). Only the name of the current field is kept, so that a header of any length costs nothing; what is
+//! missing is known when the message has ended, and goes in front of it together with the trace headers.
+
+use std::fmt;
+
+use mailstore_trait::date::DateTime;
+
+/// The longest name that is looked for, and one octet more: longer ones are none of them.
+const NAME: usize = 11;
+
+/// A header, octet by octet, and nothing behind it.
+#[derive(Debug, Default)]
+pub(super) struct Header {
+    received: usize,
+    date: bool,
+    message_id: bool,
+    /// The current line's name so far, in lower case.
+    name: [u8; NAME],
+    len: usize,
+    part: Part,
+    /// The first line is no field: there is no header, and all of it is body.
+    headless: bool,
+    begun: bool,
+}
+
+/// Where in the header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Part {
+    /// At the start of a line.
+    #[default]
+    Start,
+    /// In what may be a field's name.
+    Name,
+    /// In a value, a folded line, or a line that is no field.
+    Rest,
+    /// Behind the header.
+    Body,
+}
+
+impl Header {
+    /// Received headers so far.
+    pub(super) fn received(&self) -> usize {
+        self.received
+    }
+
+    /// Looks at the message's next octets.
+    pub(super) fn look(&mut self, octets: &[u8]) {
+        let mut octets = octets;
+        while let Some((octet, rest)) = octets.split_first() {
+            octets = match self.part {
+                Part::Body => return,
+                // Values are most of a header.
+                Part::Rest => {
+                    let Some(end) = memchr::memchr(b'\n', octets) else { return };
+                    self.part = Part::Start;
+                    octets.get(end + 1..).unwrap_or_default()
+                }
+                Part::Start | Part::Name => {
+                    self.octet(*octet);
+                    rest
+                }
+            };
+        }
+    }
+
+    fn octet(&mut self, octet: u8) {
+        let first = !std::mem::replace(&mut self.begun, true);
+        match (self.part, octet) {
+            (Part::Start, b'\n') => self.part = Part::Body,
+            // The CR of an empty line, or of a line that was none.
+            (Part::Start, b'\r') => {}
+            (Part::Start, b' ' | b'\t' | b':') => {
+                self.headless |= first;
+                self.part = Part::Rest;
+            }
+            (Part::Start, octet) => {
+                self.len = 0;
+                self.part = Part::Name;
+                self.headless = first;
+                self.name_octet(octet);
+            }
+            (_, b':') => {
+                self.headless = false;
+                self.field();
+                self.part = Part::Rest;
+            }
+            (_, b'\n') => self.part = Part::Start,
+            // Old messages have white space before the colon.
+            (_, b' ' | b'\t' | b'\r') => {}
+            (_, octet) => self.name_octet(octet),
+        }
+    }
+
+    fn name_octet(&mut self, octet: u8) {
+        if let Some(slot) = self.name.get_mut(self.len) {
+            *slot = octet.to_ascii_lowercase();
+            self.len += 1;
+        }
+    }
+
+    fn field(&mut self) {
+        match self.name.get(..self.len) {
+            Some(b"received") => self.received += 1,
+            Some(b"date") => self.date = true,
+            Some(b"message-id") => self.message_id = true,
+            _ => {}
+        }
+    }
+
+    /// What a submitted message is to be given, to be written in front of it.
+    pub(super) fn missing<'a>(&self, date: DateTime, id: &'a str, host: &'a str) -> Missing<'a> {
+        let date = (!self.date).then_some(date);
+        let message_id = (!self.message_id).then_some((id, host));
+        Missing { date, message_id, headless: self.headless }
+    }
+}
+
+/// The fields a submitted message lacks, with their line ends; and the empty line, where it has no header at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Missing<'a> {
+    date: Option<DateTime>,
+    message_id: Option<(&'a str, &'a str)>,
+    headless: bool,
+}
+
+impl fmt::Display for Missing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // RFC 6409 §8.2: Date, where it is missing.
+        if let Some(date) = self.date {
+            write!(f, "Date: {date}\r\n")?;
+        }
+        // RFC 6409 §8.3: Message-ID likewise. One that is there but malformed stays: it cannot be taken out of a message
+        // that has gone by, and a second one would be worse.
+        if let Some((id, host)) = self.message_id {
+            write!(f, "Message-ID: <{id}@{host}>\r\n")?;
+        }
+        if self.headless { f.write_str("\r\n") } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mailstore_trait::date::Timestamp;
+
+    use super::*;
+
+    fn looked(message: &[u8], step: usize) -> Header {
+        let mut header = Header::default();
+        message.chunks(step).for_each(|piece| header.look(piece));
+        header
+    }
+
+    #[test]
+    fn received_headers_are_counted() {
+        let message = b"Received: a\r\n b\r\nX-Received: c\r\nRECEIVED:d\r\nReceive: e\r\n\r\nReceived: body\r\n";
+        for step in 1..message.len() {
+            assert_eq!(looked(message, step).received(), 2, "step {step}");
+        }
+    }
+
+    fn missing(message: &str) -> String {
+        let date = Timestamp::from_seconds(1_700_000_000).at_offset(0);
+        let of = |step| looked(message.as_bytes(), step).missing(date, "id", "mx.example.org").to_string();
+        let whole = of(message.len().max(1));
+        for step in 1..message.len() {
+            assert_eq!(of(step), whole, "step {step} of {message:?}");
+        }
+        whole
+    }
+
+    #[test]
+    fn what_is_missing_is_found_at_every_split() {
+        let (date, id) = ("Date: Tue, 14 Nov 2023 22:13:20 +0000\r\n", "Message-ID: <id@mx.example.org>\r\n");
+        let both = format!("{date}{id}");
+        assert_eq!(missing("Subject: x\r\n\r\ntext\r\n"), both);
+        assert_eq!(missing("DATE: today\r\nSubject: x\r\n\r\n"), id);
+        assert_eq!(missing("From: a@b\r\nmessage-id : <1@b>\r\n\r\n"), date);
+        assert_eq!(missing("Message-ID:\r\n <1@b>\r\nDate: x\r\n\r\n"), "");
+        assert_eq!(missing("Subject: Date: x\r\n Message-ID: folded\r\n\r\nDate: body\r\n"), both);
+        assert_eq!(missing("Resent-Date: x\r\nMessage-IDs: x\r\nDates: x\r\n\r\n"), both);
+        assert_eq!(missing("\r\nbody only\r\n"), both, "the empty line is there already");
+        assert_eq!(missing(""), both);
+    }
+
+    /// A message of plain text without any header: its first line would have become part of the header put before it.
+    #[test]
+    fn a_message_without_a_header_gets_an_empty_line() {
+        for message in ["text\r\n", "Dear all,\r\n\r\nDate: x\r\n", " folded: x\r\n", ": x\r\n", "no line end"] {
+            assert!(missing(message).ends_with(">\r\n\r\n"), "{message:?}");
+        }
+        assert!(!missing("Subject: x\r\nthis line is no field\r\n\r\n").ends_with("\r\n\r\n"));
+    }
+}
