@@ -186,17 +186,14 @@ fn short() -> DriveLimits {
 
 /// Reads what it was given; takes so many writes, then fails.
 struct Breaks {
-    input: std::io::Cursor<Vec<u8>>,
+    input: Bytes,
     writes: usize,
 }
 
 impl AsyncRead for Breaks {
     fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
-        let at = usize::try_from(self.input.position()).unwrap();
-        let rest = &self.input.get_ref()[at..];
-        let len = rest.len().min(buf.remaining());
-        buf.put_slice(&rest[..len]);
-        self.input.set_position((at + len) as u64);
+        let len = self.input.len().min(buf.remaining());
+        buf.put_slice(&self.input.split_to(len));
         // Then silence, not the end: only the failed write tells that the peer is gone.
         if len == 0 { Poll::Pending } else { Poll::Ready(Ok(())) }
     }
@@ -237,7 +234,7 @@ impl Fulfil<EchoSession> for Counts {
 /// stream had ended, and at that a session runs what is buffered: messages that nobody had received were removed.
 #[tokio::test]
 async fn a_failed_write_is_told_as_a_reset() {
-    let mut io = Plain(Breaks { input: std::io::Cursor::new(b"one\n".to_vec()), writes: 0 });
+    let mut io = Plain(Breaks { input: Bytes::from_static(b"one\n"), writes: 0 });
     let (mut session, mut counts) = (EchoSession::new(), Counts::default());
     let ended = drive(&mut session, &mut io, &mut counts, &mut Silent, &short()).await;
     assert_eq!((ended, session.resets, counts.0), (Ended::Closed(CloseReason::Eof), 1, 1));
@@ -262,7 +259,7 @@ async fn a_failed_write_after_the_end_of_the_stream_is_told_too() {
 #[tokio::test]
 async fn a_failed_write_is_told_before_the_next_command() {
     let line = [&[b'x'; 999][..], b"\n"].concat();
-    let mut io = Plain(Breaks { input: std::io::Cursor::new(line.repeat(1000)), writes: 0 });
+    let mut io = Plain(Breaks { input: line.repeat(1000).into(), writes: 0 });
     let mut session = EchoSession { inbox: Inbox::new(2 << 20), low_water: usize::MAX, ..EchoSession::new() };
     let mut counts = Counts::default();
     let ended = drive(&mut session, &mut io, &mut counts, &mut Silent, &short()).await;
