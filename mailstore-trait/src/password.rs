@@ -25,7 +25,7 @@ mod argon;
 
 use std::fmt;
 
-pub use argon::{Argon2Cost, Argon2Verifier};
+pub use argon::{Argon2Cost, Argon2Verifier, Scratch};
 
 use crate::sasl::{ScramHash, ScramVerifier, Secret, VerifierError};
 
@@ -79,8 +79,13 @@ impl Verifier {
 
     /// Whether this is the password. It is prepared first (RFC 4013), whichever way it came in.
     pub fn verify(&self, password: &Secret) -> bool {
+        self.verify_in(password, &mut Scratch::default())
+    }
+
+    /// The same in memory that is kept for the next one.
+    pub fn verify_in(&self, password: &Secret, scratch: &mut Scratch) -> bool {
         match self {
-            Verifier::Argon2(verifier) => verifier.verify(password),
+            Verifier::Argon2(verifier) => verifier.verify_in(password, scratch),
             Verifier::Scram(verifier) => verifier.verify(password),
         }
     }
@@ -99,11 +104,16 @@ impl Verifier {
 /// One record is checked, so a wrong password costs what a right one does: the first argon2 record, or else the first.
 /// Without any the `decoy` is checked and the answer is no.
 pub fn verify(records: &[Verifier], decoy: &Verifier, password: &Secret) -> bool {
+    verify_in(records, decoy, password, &mut Scratch::default())
+}
+
+/// The same in memory that is kept for the next one.
+pub fn verify_in(records: &[Verifier], decoy: &Verifier, password: &Secret, scratch: &mut Scratch) -> bool {
     let preferred = records.iter().find(|record| matches!(record, Verifier::Argon2(_)));
     match preferred.or_else(|| records.first()) {
-        Some(record) => record.verify(password),
+        Some(record) => record.verify_in(password, scratch),
         None => {
-            decoy.verify(password);
+            decoy.verify_in(password, scratch);
             false
         }
     }

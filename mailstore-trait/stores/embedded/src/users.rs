@@ -13,7 +13,7 @@ use mailstore_trait::directory::{Directory, Principal, Resolution};
 use mailstore_trait::error::DirectoryError;
 use mailstore_trait::future::BoxFuture;
 use mailstore_trait::id::AccountId;
-use mailstore_trait::password::Verifier;
+use mailstore_trait::password::{Scratch, Verifier};
 use mailstore_trait::sasl::{ScramHash, ScramVerifier, Secret};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -61,8 +61,8 @@ struct Inner {
     env: Arc<Env>,
     readers: Arc<Pool<Reader>>,
     committer: Option<Arc<Committer>>,
-    /// Threads for passwords, which cost processor time on purpose.
-    passwords: Pool<Verifier>,
+    /// Threads for passwords, which cost processor time on purpose. Each keeps the memory that argon2 works in.
+    passwords: Pool<(Verifier, Scratch)>,
     /// What fake salts are made from.
     secret: Secret,
 }
@@ -81,7 +81,7 @@ impl Users {
         secret: Vec<u8>,
     ) -> Users {
         let cost = env.config.argon2;
-        let decoy = move || Verifier::decoy(cost).map_err(Fault::unavailable);
+        let decoy = move || Ok((Verifier::decoy(cost).map_err(Fault::unavailable)?, Scratch::default()));
         let passwords = Pool::new("mailstore-password", env.config.password_workers, 100, Box::new(decoy));
         Users { inner: Arc::new(Inner { env, readers, committer, passwords, secret: Secret::new(secret) }) }
     }
@@ -96,7 +96,7 @@ impl Users {
     /// When the password holds characters that none may (RFC 4013).
     pub async fn records(&self, password: Secret) -> Result<Vec<Verifier>, DirectoryError> {
         let (cost, iterations) = (self.inner.env.config.argon2, self.inner.env.config.scram_iterations);
-        let make = move |_: &mut Verifier| {
+        let make = move |_: &mut (Verifier, Scratch)| {
             let mut salt = [0; ScramVerifier::SALT_OCTETS];
             let mut fresh = || getrandom::fill(&mut salt).map(|()| salt).map_err(|e| Fault::unavailable(e.to_string()));
             let (first, second) = (fresh()?, fresh()?);

@@ -4,7 +4,7 @@ use mailstore_trait::auth::{Attempt, Authenticator};
 use mailstore_trait::directory::Principal;
 use mailstore_trait::error::DirectoryError;
 use mailstore_trait::future::BoxFuture;
-use mailstore_trait::password::{self, Verifier};
+use mailstore_trait::password::{self, Scratch, Verifier};
 use mailstore_trait::sasl::{Answer, Ask, Identity, Mechanism, Refusal, ScramHash, ScramVerifier, Secret};
 use rusqlite::Connection;
 
@@ -39,7 +39,9 @@ impl Users {
 
     async fn check(&self, user: String, password: Secret) -> Result<Answer> {
         let (address, records) = self.known(&user).await?;
-        let right = move |decoy: &mut Verifier| Ok(password::verify(&records, decoy, &password));
+        let right = move |(decoy, scratch): &mut (Verifier, Scratch)| {
+            Ok(password::verify_in(&records, decoy, &password, scratch))
+        };
         let right = self.inner.passwords.run(right).await?;
         Ok(match address.filter(|_| right) {
             Some(address) => Answer::Accept(address),
