@@ -1,6 +1,7 @@
 //! What one address may cost: connections at the same time, and failed logins.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use mailstore_trait::auth::{Attempt, Authenticator};
 use mailstore_trait::directory::Principal;
 use mailstore_trait::error::DirectoryError;
 use mailstore_trait::future::BoxFuture;
-use mailstore_trait::sasl::{Answer, Ask, Failure, Identity, Mechanism};
+use mailstore_trait::sasl::{Answer, Ask, Failure, Identity, Mechanism, Refusal};
 
 /// How long failed logins are remembered.
 const MEMORY: Duration = Duration::from_secs(10 * 60);
@@ -22,6 +23,7 @@ pub(crate) struct Throttle {
     per_address: usize,
     in_all: usize,
     failed_logins: u32,
+    names: RandomState,
     state: Mutex<State>,
 }
 
@@ -30,12 +32,25 @@ struct State {
     connections: HashMap<IpAddr, usize>,
     open: usize,
     failures: HashMap<IpAddr, Failures>,
+    /// Whose login a connection last asked for, until it is known how that ended.
+    asked: HashMap<SocketAddr, Name>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Failures {
     count: u32,
     last: Instant,
+    /// Whose login failed, as long as it was always the same one's.
+    only: Option<Name>,
+}
+
+/// A user's name, hashed: names come from clients and are as long as they like.
+type Name = u64;
+
+impl Failures {
+    fn has_passed(&self, now: Instant) -> bool {
+        now.duration_since(self.last) >= MEMORY
+    }
 }
 
 /// Why a connection is turned away.
@@ -53,6 +68,7 @@ impl Throttle {
             per_address: limits.connections_per_address,
             in_all: limits.connections,
             failed_logins: limits.failed_logins,
+            names: RandomState::new(),
             state: Mutex::default(),
         })
     }
@@ -65,11 +81,7 @@ impl Throttle {
     pub(crate) fn admit(self: &Arc<Throttle>, peer: SocketAddr, now: Instant) -> Result<Admitted, Refused> {
         let address = canonical(peer.ip());
         let mut state = self.state();
-        if state
-            .failures
-            .get(&address)
-            .is_some_and(|failures| failures.count >= self.failed_logins && now.duration_since(failures.last) < MEMORY)
-        {
+        if self.has_to_wait(&state, address, now) {
             return Err(Refused::FailedLogins);
         }
         if state.open >= self.in_all {
@@ -81,26 +93,59 @@ impl Throttle {
         }
         *here += 1;
         state.open += 1;
-        Ok(Admitted { throttle: Arc::clone(self), address })
+        Ok(Admitted { throttle: Arc::clone(self), peer, address })
     }
 
-    fn note(&self, peer: SocketAddr, failed: bool, now: Instant) {
+    /// Names of users are the same in any case.
+    fn name(&self, user: &str) -> Name {
+        self.names.hash_one(user.to_lowercase())
+    }
+
+    fn has_to_wait(&self, state: &State, address: IpAddr, now: Instant) -> bool {
+        let failures = state.failures.get(&address);
+        failures.is_some_and(|failures| failures.count >= self.failed_logins && !failures.has_passed(now))
+    }
+
+    /// A login of this user is about to be checked; whether that may be.
+    ///
+    /// A connection that was let in is held to the limit too: who opens all connections first would otherwise have as
+    /// many tries on each.
+    fn begin(&self, peer: SocketAddr, user: &str, now: Instant) -> bool {
+        let mut state = self.state();
+        if self.has_to_wait(&state, canonical(peer.ip()), now) {
+            return false;
+        }
+        state.asked.insert(peer, self.name(user));
+        true
+    }
+
+    /// A login ended: as whom, or not at all.
+    fn note(&self, peer: SocketAddr, logged_in: Option<&str>, now: Instant) {
         let address = canonical(peer.ip());
         let mut state = self.state();
-        if !failed {
-            state.failures.remove(&address);
+        let asked = state.asked.remove(&peer);
+        if let Some(user) = logged_in {
+            // Who mistyped a password and then did not is forgiven. Nobody is forgiven tries of other names for having
+            // a name of their own.
+            if state.failures.get(&address).is_some_and(|failures| failures.only == Some(self.name(user))) {
+                state.failures.remove(&address);
+            }
             return;
         }
         if state.failures.len() >= REMEMBERED {
-            state.failures.retain(|_, failures| now.duration_since(failures.last) < MEMORY);
+            state.failures.retain(|_, failures| !failures.has_passed(now));
+        }
+        if state.failures.get(&address).is_some_and(|failures| failures.has_passed(now)) {
+            state.failures.remove(&address);
         }
         if state.failures.len() < REMEMBERED || state.failures.contains_key(&address) {
-            let failures = state.failures.entry(address).or_insert(Failures { count: 0, last: now });
-            if now.duration_since(failures.last) >= MEMORY {
-                failures.count = 0;
-            }
+            let fresh = || Failures { count: 0, last: now, only: asked };
+            let failures = state.failures.entry(address).or_insert_with(fresh);
             failures.count = failures.count.saturating_add(1);
             failures.last = now;
+            if failures.only != asked {
+                failures.only = None;
+            }
         }
     }
 }
@@ -120,12 +165,14 @@ fn canonical(address: IpAddr) -> IpAddr {
 #[derive(Debug)]
 pub(crate) struct Admitted {
     throttle: Arc<Throttle>,
+    peer: SocketAddr,
     address: IpAddr,
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
         let mut state = self.throttle.state();
+        state.asked.remove(&self.peer);
         state.open = state.open.saturating_sub(1);
         if let Some(here) = state.connections.get_mut(&self.address) {
             *here -= 1;
@@ -148,6 +195,14 @@ impl<A: Authenticator> Authenticator for Throttled<A> {
     }
 
     fn answer<'a>(&'a self, ask: Ask, attempt: &'a Attempt) -> BoxFuture<'a, Answer> {
+        let user = match &ask {
+            Ask::Password { user, .. } | Ask::ScramKeys { user, .. } => user.as_str(),
+            Ask::Token { user, .. } => user.as_deref().unwrap_or_default(),
+            _ => return self.inner.answer(ask, attempt),
+        };
+        if !self.throttle.begin(attempt.peer, user, Instant::now()) {
+            return Box::pin(async { Answer::Refuse(Refusal::Unavailable) });
+        }
         self.inner.answer(ask, attempt)
     }
 
@@ -159,12 +214,12 @@ impl<A: Authenticator> Authenticator for Throttled<A> {
         match outcome {
             Ok(principal) => {
                 tracing::info!(peer = %attempt.peer, protocol = attempt.protocol, account = %principal.address, "login");
-                self.throttle.note(attempt.peer, false, Instant::now());
+                self.throttle.note(attempt.peer, Some(&principal.address), Instant::now());
             }
             Err(failure) => {
                 tracing::info!(peer = %attempt.peer, protocol = attempt.protocol, %failure, "login failed");
                 if failure != Failure::Unavailable {
-                    self.throttle.note(attempt.peer, true, Instant::now());
+                    self.throttle.note(attempt.peer, None, Instant::now());
                 }
             }
         }
@@ -199,17 +254,56 @@ mod tests {
         let _again = throttle.admit(a, now).unwrap();
     }
 
+    fn fail(throttle: &Throttle, peer: SocketAddr, user: &str, now: Instant) {
+        assert!(throttle.begin(peer, user, now));
+        throttle.note(peer, None, now);
+    }
+
     #[test]
     fn failed_logins_shut_the_door_for_a_while() {
         let (throttle, now) = (throttle(), Instant::now());
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-        throttle.note(peer, true, now);
+        fail(&throttle, peer, "ann@example.org", now);
         assert!(throttle.admit(peer, now).is_ok());
-        throttle.note(peer, true, now);
+        fail(&throttle, peer, "ann@example.org", now);
         assert_eq!(throttle.admit(peer, now).unwrap_err(), Refused::FailedLogins);
         assert!(throttle.admit(peer, now + MEMORY).is_ok());
-        throttle.note(peer, false, now);
+        throttle.note(peer, Some("Ann@example.org"), now);
         assert!(throttle.admit(peer, now).is_ok());
+    }
+
+    /// Connections were counted out when they were opened only: a hundred opened first had ten tries each.
+    #[test]
+    fn connections_that_are_open_are_shut_out_too() {
+        let (throttle, now) = (throttle(), Instant::now());
+        let (a, b) = (SocketAddr::from(([127, 0, 0, 1], 1)), SocketAddr::from(([127, 0, 0, 1], 2)));
+        let _open = throttle.admit(a, now).unwrap();
+        fail(&throttle, b, "ann@example.org", now);
+        fail(&throttle, b, "ann@example.org", now);
+        assert!(!throttle.begin(a, "ann@example.org", now));
+        assert!(throttle.begin(a, "ann@example.org", now + MEMORY));
+    }
+
+    /// Whoever had an account could try other people's passwords for ever, by logging in once before each limit.
+    #[test]
+    fn a_login_forgives_its_own_failures_only() {
+        let (throttle, now) = (throttle(), Instant::now());
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        fail(&throttle, peer, "victim@example.org", now);
+        assert!(throttle.begin(peer, "eve@example.org", now));
+        throttle.note(peer, Some("eve@example.org"), now);
+        fail(&throttle, peer, "victim@example.org", now);
+        assert_eq!(throttle.admit(peer, now).unwrap_err(), Refused::FailedLogins);
+    }
+
+    #[test]
+    fn what_was_asked_is_forgotten_with_the_connection() {
+        let (throttle, now) = (throttle(), Instant::now());
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let admitted = throttle.admit(peer, now).unwrap();
+        assert!(throttle.begin(peer, "ann@example.org", now));
+        drop(admitted);
+        assert!(throttle.state().asked.is_empty());
     }
 
     #[test]

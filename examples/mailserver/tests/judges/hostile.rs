@@ -281,6 +281,30 @@ fn failed_logins_shut_the_door() {
     assert!(imap.line().expect("an answer").starts_with("* BYE"));
 }
 
+/// The limit held for new connections only: one that was open already, or a login of one's own in between, gave as many
+/// more tries as one liked.
+#[test]
+fn failed_logins_count_on_open_connections_and_whoever_logs_in_between() {
+    let server = Server::start("[limits]\nfailed_logins = 3\n");
+    let mut open = server.connect_tls("imaps");
+    open.until("* OK");
+    let mut pop3 = server.connect_tls("pop3s");
+    pop3.until("+OK");
+    for _ in 0..3 {
+        let mut imap = server.connect_tls("imaps");
+        imap.until("* OK");
+        imap.ask("a LOGIN bob@example.org wrong", "a NO");
+        if imap.ask("b LOGIN ann@example.org \"secret of ann\"", "b ").concat().contains("b OK") {
+            imap.ask("c LOGOUT", "c OK");
+        }
+    }
+    let refused = open.ask("a LOGIN bob@example.org \"secret of bob\"", "a ").concat();
+    assert!(refused.starts_with("a NO [UNAVAILABLE]"), "{refused}");
+    pop3.ask("USER bob@example.org", "+OK");
+    pop3.ask("PASS secret of bob", "-ERR [SYS/TEMP]");
+    assert!(server.connect("imap").line().expect("an answer").starts_with("* BYE"));
+}
+
 #[test]
 fn an_idle_client_is_let_go() {
     let server = Server::start("[limits]\nidle_time = \"1s\"\n");
