@@ -8,6 +8,7 @@
 
 mod commit;
 mod deliverer;
+mod filter;
 mod header;
 
 use std::fmt;
@@ -29,6 +30,7 @@ use crate::config::Role;
 use crate::reply::{self, Reply};
 use crate::request::{Answered, BodyChunk, BodyOpen, Decision, MailFrom, Origin, RcptTo, Request, SaslStep, Stepped};
 pub use deliverer::Deliverer;
+pub use filter::{Accepted, Filter, Filtering, Verdict};
 use header::Header;
 
 /// What a fulfiller is free to decide.
@@ -107,6 +109,8 @@ pub struct Fulfiller {
     upload: Option<Box<dyn Upload>>,
     header: Header,
     origin: Option<Arc<Origin>>,
+    filter: Option<Arc<dyn Filter>>,
+    filtering: Option<Box<dyn Filtering>>,
 }
 
 impl Fulfiller {
@@ -124,12 +128,19 @@ impl Fulfiller {
             upload: None,
             header: Header::default(),
             origin: None,
+            filter: None,
+            filtering: None,
         }
     }
 
     /// Lets passwords cross the connection without TLS. For connections that never leave the machine.
     pub fn allow_cleartext(&mut self) {
         self.login.allow_cleartext();
+    }
+
+    /// Lets this look at every message before it is accepted.
+    pub fn set_filter(&mut self, filter: Arc<dyn Filter>) {
+        self.filter = Some(filter);
     }
 
     /// Who logged in, once someone has.
@@ -165,7 +176,7 @@ impl Fulfiller {
     // RFC 6409 §6.1: who submits may be held to their own addresses.
     async fn mail_from(&mut self, question: &MailFrom) -> Decision {
         self.routes.clear();
-        self.upload = None;
+        self.forget_body();
         // RFC 3207 §4.2: the session forgets a login made in clear when TLS comes up, and so does this side.
         if question.origin.identity.is_none() {
             self.principal = None;
@@ -234,10 +245,17 @@ impl Fulfiller {
         match self.world.store.upload(options).await {
             Ok(upload) => {
                 self.upload = Some(upload);
+                let filter = self.filter.as_ref();
+                self.filtering = filter.and_then(|filter| filter.open(&question.origin, &question.envelope));
                 Decision::Accepted
             }
             Err(error) => Decision::Refused(upload_refusal(&error)),
         }
+    }
+
+    fn forget_body(&mut self) {
+        self.upload = None;
+        self.filtering = None;
     }
 
     async fn body_chunk(&mut self, chunk: BodyChunk) -> Decision {
@@ -247,6 +265,13 @@ impl Fulfiller {
             if self.header.received() > self.policy.hops {
                 // RFC 5321 §6.3: a message that passed so many hosts goes round in circles.
                 return Decision::Refused(reply::ROUTING_LOOP);
+            }
+            let piece = match &mut self.filtering {
+                Some(filtering) => filtering.pass(piece),
+                None => piece,
+            };
+            if piece.is_empty() {
+                continue;
             }
             if let Err(error) = upload.write(piece).await {
                 return Decision::Refused(upload_refusal(&error));
@@ -284,7 +309,7 @@ impl Fulfil<Server> for Fulfiller {
                 pending.answer(committed)
             }
             Request::Abandon(pending) => {
-                self.upload = None;
+                self.forget_body();
                 pending.answer(())
             }
             Request::SaslStep(pending) => {

@@ -16,7 +16,7 @@ use mailstore_trait::id::{AccountId, BatchId, FolderId, QueueId};
 use mailstore_trait::queue::{QueueEntry, QueueOp, QueueRecipient, RecipientState};
 use mailstore_trait::store::MailStore;
 
-use super::{Fulfiller, Route};
+use super::{Accepted, Fulfiller, Route, Verdict};
 use crate::command::params::Notify;
 use crate::config::Role;
 use crate::queue::entry;
@@ -29,17 +29,13 @@ const REPEATS: usize = 3;
 
 impl Fulfiller {
     pub(super) async fn commit(&mut self, question: &Commit) -> Committed {
-        let (Some(upload), Some(origin)) = (self.upload.take(), self.origin.take()) else {
+        let (Some(mut upload), Some(origin)) = (self.upload.take(), self.origin.take()) else {
             return Committed::Refused(reply::LOCAL_ERROR);
         };
         let routes = std::mem::take(&mut self.routes);
         if routes.len() != question.envelope.recipients.len() {
             return Committed::Refused(reply::LOCAL_ERROR);
         }
-        let staged = match upload.finish().await {
-            Ok(staged) => staged,
-            Err(error) => return Committed::Refused(super::upload_refusal(&error)),
-        };
         let id = QueueId(self.world.environment.id());
         let now = self.world.environment.now();
         let recipient = match question.envelope.recipients.as_slice() {
@@ -62,12 +58,30 @@ impl Fulfiller {
             let missing = self.header.missing(now.at_offset(0), &message_id, &self.policy.hostname);
             prefix.push_str(&missing.to_string());
         }
+        let judged = match self.filtering.take() {
+            Some(filtering) => match filtering.judge(&prefix).await {
+                Verdict::Accepted(accepted) => accepted,
+                Verdict::Refused(reply) => return Committed::Refused(reply),
+            },
+            None => Accepted::default(),
+        };
+        prefix.insert_str(0, &judged.fields);
+        if !judged.rest.is_empty()
+            && let Err(error) = upload.write(judged.rest).await
+        {
+            return Committed::Refused(super::upload_refusal(&error));
+        }
+        let staged = match upload.finish().await {
+            Ok(staged) => staged,
+            Err(error) => return Committed::Refused(super::upload_refusal(&error)),
+        };
         let delivery = Delivery {
             id,
             now,
             envelope: &question.envelope,
             routes: &routes,
             received: prefix.into(),
+            folder: judged.folder,
             staged,
             lmtp: self.policy.role == Role::Lmtp,
         };
@@ -79,7 +93,7 @@ impl Fulfiller {
         let mut inboxes = BTreeMap::new();
         let mut refused: BTreeMap<AccountId, Reply> = BTreeMap::new();
         for account in delivery.accounts() {
-            match inbox(store, account).await {
+            match folder(store, account, delivery.folder).await {
                 Ok(folder) => _ = inboxes.insert(account, folder),
                 Err(ReadError::NotFound) => _ = refused.insert(account, reply::UNKNOWN_RECIPIENT),
                 Err(_) => return Committed::Refused(reply::LOCAL_ERROR),
@@ -137,8 +151,10 @@ struct Delivery<'a> {
     now: Timestamp,
     envelope: &'a Envelope,
     routes: &'a [Route],
-    /// Received, and what a submitted message lacked.
+    /// Received, what a submitted message lacked, and what a filter adds.
     received: Bytes,
+    /// Where it goes, where there is such a folder; into the inbox elsewhere.
+    folder: Option<FolderRole>,
     staged: Staged,
     lmtp: bool,
 }
@@ -283,11 +299,16 @@ impl Delivery<'_> {
     }
 }
 
-/// The account's inbox.
-pub(super) async fn inbox(store: &dyn MailStore, account: AccountId) -> Result<FolderId, ReadError> {
+/// The account's folder with this role; without one, its inbox.
+pub(super) async fn folder(
+    store: &dyn MailStore,
+    account: AccountId,
+    role: Option<FolderRole>,
+) -> Result<FolderId, ReadError> {
     let list = store.folders(account).await?;
-    let inbox = list.folders.iter().find(|folder| folder.role == Some(FolderRole::Inbox));
-    inbox.map(|folder| folder.id).ok_or(ReadError::NotFound)
+    let with = |role| list.folders.iter().find(|folder| folder.selectable && folder.role == Some(role));
+    let found = role.and_then(with).or_else(|| with(FolderRole::Inbox));
+    found.map(|folder| folder.id).ok_or(ReadError::NotFound)
 }
 
 /// Commits, and repeats what may have happened already.

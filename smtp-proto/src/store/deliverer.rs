@@ -15,7 +15,7 @@ use mailstore_trait::id::{AccountId, BatchId, QueueId};
 use mailstore_trait::queue::{Leased, QueueEntry, QueueOp, RecipientState};
 use mailstore_trait::store::UploadOptions;
 
-use super::commit::{commit, commit_refusal, inbox, operation_refusal};
+use super::commit::{commit, commit_refusal, folder, operation_refusal};
 use super::{Policy, World};
 use crate::address::{Address, Grammar};
 use crate::client::request::{Failure, Outcome, Stage};
@@ -90,7 +90,7 @@ impl Deliverer {
         };
         let mut served = Err(reply::LOCAL_ERROR);
         for account in accounts {
-            let folder = match inbox(store, *account).await {
+            let folder = match folder(store, *account, None).await {
                 Ok(folder) => folder,
                 Err(ReadError::NotFound) => {
                     served = served.or(Err(reply::UNKNOWN_RECIPIENT));
@@ -217,7 +217,7 @@ impl Deliverer {
                 for owner in owners {
                     // A sender who is gone, or whose mailbox cannot be found, hears nothing: RFC 5321 §6.1, no report
                     // about a report.
-                    if let Ok(folder) = inbox(store, owner.account).await {
+                    if let Ok(folder) = folder(store, owner.account, None).await {
                         let add = Op::Add(AddItem {
                             folder,
                             content: Content::Prefixed(ReturnPath(None).to_string().into(), staged.clone()),
