@@ -1,5 +1,6 @@
 //! The configuration: every key optional, unknown keys refused, relative paths relative to the file.
 
+mod dns;
 mod units;
 
 use std::fmt;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+pub(crate) use dns::Dns;
 pub(crate) use units::{Octets, Span};
 
 /// What the server is to do. `mailserver.toml` beside the sources shows all keys.
@@ -27,6 +29,7 @@ pub(crate) struct Config {
     pub(crate) tls: Option<Tls>,
     pub(crate) store: Store,
     pub(crate) outbound: Outbound,
+    pub(crate) dns: Dns,
     pub(crate) limits: Limits,
 }
 
@@ -41,6 +44,7 @@ impl Default for Config {
             tls: None,
             store: Store::default(),
             outbound: Outbound::default(),
+            dns: Dns::default(),
             limits: Limits::default(),
         }
     }

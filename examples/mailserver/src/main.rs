@@ -14,6 +14,7 @@ mod admin;
 mod cli;
 mod config;
 mod data;
+mod dns;
 mod environment;
 mod files;
 mod listener;
