@@ -132,6 +132,54 @@ impl DateTime {
         ImapDate(self)
     }
 
+    /// RFC 3339 §5.6, `date-time`: `2026-11-22T22:53:59Z`, whole seconds.
+    #[must_use]
+    pub fn rfc3339(self) -> Rfc3339 {
+        Rfc3339(self)
+    }
+
+    /// Reads an RFC 3339 §5.6 `date-time`; a fraction of a second counts to the millisecond.
+    #[must_use]
+    pub fn parse_rfc3339(text: &str) -> Option<DateTime> {
+        let number = |from: usize, to: usize| {
+            let digits = text.get(from..to).filter(|it| it.bytes().all(|octet| octet.is_ascii_digit()))?;
+            digits.parse::<u32>().ok()
+        };
+        let marks = [(4, b'-'), (7, b'-'), (10, b't'), (13, b':'), (16, b':')];
+        let octet = |at: usize| text.as_bytes().get(at).map(u8::to_ascii_lowercase);
+        if !marks.iter().all(|(at, mark)| octet(*at) == Some(*mark)) {
+            return None;
+        }
+        let date = (i64::from(number(0, 4)?), number(5, 7)?, number(8, 10)?);
+        let time = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+        let mut rest = text.get(19..)?;
+        let mut millis = 0;
+        if let Some(fraction) = rest.strip_prefix('.') {
+            let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
+            if digits == 0 {
+                return None;
+            }
+            let (digits, zone) = fraction.split_at(digits);
+            millis = format!("{digits:0<3}").get(..3)?.parse().ok()?;
+            rest = zone;
+        }
+        let offset_minutes = match rest.as_bytes() {
+            [b'Z' | b'z'] => 0,
+            [sign @ (b'+' | b'-'), h1 @ b'0'..=b'2', h2 @ b'0'..=b'9', b':', m1 @ b'0'..=b'5', m2 @ b'0'..=b'9'] => {
+                let two = |tens: u8, ones: u8| i16::from(tens - b'0') * 10 + i16::from(ones - b'0');
+                let (hours, minutes) = (two(*h1, *h2), two(*m1, *m2));
+                if hours > 23 {
+                    return None;
+                }
+                let minutes = hours * 60 + minutes;
+                if *sign == b'-' { -minutes } else { minutes }
+            }
+            _ => return None,
+        };
+        let read = DateTime::from_civil(date, time, offset_minutes)?;
+        Some(Timestamp(read.instant.0.saturating_add(millis)).at_offset(offset_minutes))
+    }
+
     fn zone(self) -> (char, u16, u16) {
         let minutes = self.offset_minutes.unsigned_abs();
         (if self.offset_minutes < 0 { '-' } else { '+' }, minutes / 60, minutes % 60)
@@ -161,6 +209,21 @@ impl fmt::Display for ImapDate {
         let (sign, zone_hours, zone_minutes) = self.0.zone();
         let month = month_name(month);
         write!(f, "{day:2}-{month}-{year:04} {hour:02}:{minute:02}:{second:02} {sign}{zone_hours:02}{zone_minutes:02}")
+    }
+}
+
+/// A [`DateTime`] in RFC 3339's form. Made by [`DateTime::rfc3339`].
+#[derive(Clone, Copy, Debug)]
+pub struct Rfc3339(DateTime);
+
+impl fmt::Display for Rfc3339 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Civil { year, month, day, hour, minute, second, .. } = self.0.civil();
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")?;
+        match self.0.zone() {
+            (_, 0, 0) => f.write_str("Z"),
+            (sign, hours, minutes) => write!(f, "{sign}{hours:02}:{minutes:02}"),
+        }
     }
 }
 
@@ -235,6 +298,33 @@ mod tests {
         assert_eq!(date.imap().to_string(), " 2-Nov-2026 03:04:05 -0930");
         assert_eq!(Timestamp::default().at_offset(0).to_string(), "Thu, 1 Jan 1970 00:00:00 +0000");
         assert_eq!(month_by_name(b"nov"), Some(11));
+    }
+
+    #[test]
+    fn rfc_3339_is_read_and_written() {
+        for text in ["2026-11-22T22:53:59Z", "1999-02-28T00:00:00-09:30", "2024-02-29T23:59:59+23:59"] {
+            assert_eq!(DateTime::parse_rfc3339(text).unwrap().rfc3339().to_string(), text);
+        }
+        let fraction = DateTime::parse_rfc3339("1970-01-01t00:00:01.25z").unwrap();
+        assert_eq!(fraction.instant, Timestamp(1250));
+        assert_eq!(DateTime::parse_rfc3339("1970-01-01T00:00:01.123456Z").unwrap().instant, Timestamp(1123));
+        assert_eq!(DateTime::parse_rfc3339("2026-01-01T00:00:00-00:00").unwrap().offset_minutes, 0);
+        for bad in [
+            "",
+            "2026-11-22",
+            "2026-11-22T22:53:59",
+            "2026-11-22 22:53:59Z",
+            "2026-11-22T22:53Z",
+            "2026-02-30T00:00:00Z",
+            "2026-11-22T22:53:59+0100",
+            "2026-11-22T22:53:59+24:00",
+            "2026-11-22T22:53:59.Z",
+            "2026-11-22T22:53:59Zx",
+            "+026-11-22T22:53:59Z",
+            "2026-11-22T22:53:5\u{e9}Z",
+        ] {
+            assert_eq!(DateTime::parse_rfc3339(bad), None, "{bad:?}");
+        }
     }
 
     #[test]
