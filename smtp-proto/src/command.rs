@@ -1,6 +1,7 @@
 //! Commands, parsed in place: no allocation, nothing copied.
 //!
-//! RFC 5321 §4.1.1, with the arguments of RFC 1870, 2033, 3030, 3207, 3461, 4954, 6152 and 6531. The verb is folded
+//! RFC 5321 §4.1.1, with the arguments of RFC 1870, 2033, 2852, 3030, 3207, 3461, 3865, 4865, 4954, 6152, 6531, 6710,
+//! 7293 and 8689. The verb is folded
 //! into one integer and compared once; arguments are walked by a hand cursor. A [`Command`] borrows the line it was
 //! parsed from.
 
@@ -283,10 +284,10 @@ impl<'a> Arguments<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::params::{Body, Notify, Ret};
+    use crate::command::params::{Body, Hold, Notify, Priority, Ret};
 
     fn parse(line: &str) -> Result<Command<'_>, CommandError> {
-        Command::parse(line.as_bytes(), Extensions::all(), Grammar::default())
+        Command::parse(line.as_bytes(), Extensions::all() - Extensions::REGISTERED, Grammar::default())
     }
 
     #[test]
@@ -394,6 +395,37 @@ mod tests {
     }
 
     #[test]
+    fn mail_with_schedules() {
+        let line =
+            "MAIL FROM:<a@b> requiretls BY=120;RT MT-PRIORITY=-3 HOLDFOR=60 SOLICIT=net.example:ADV,org.example:X";
+        let Ok(Command::Mail(_, parameters)) = parse(line) else { panic!("{:?}", parse(line)) };
+        assert!(parameters.require_tls && parameters.others.is_empty());
+        assert_eq!(parameters.deliver_by.map(|by| by.to_string()).as_deref(), Some("120;RT"));
+        assert_eq!(parameters.priority.map(Priority::value), Some(-3));
+        assert_eq!(parameters.hold, Some(Hold::For(60)));
+        assert_eq!(parameters.solicit, Some("net.example:ADV,org.example:X"));
+        let line = "RCPT TO:<a@b> RRVS=2026-11-22T22:53:59Z;C";
+        let Ok(Command::Rcpt(_, parameters)) = parse(line) else { panic!("{:?}", parse(line)) };
+        assert_eq!(parameters.valid_since.map(|it| it.to_string()).as_deref(), Some("2026-11-22T22:53:59Z;C"));
+    }
+
+    /// Parameters of registered extensions are kept as they stand, among those known here.
+    #[test]
+    fn parameters_of_others() {
+        let parse = |line| Command::parse(line, Extensions::SIZE | Extensions::REGISTERED, Grammar::default());
+        let Ok(Command::Mail(_, parameters)) = parse(b"MAIL FROM:<a@b> XONE SIZE=5 xtwo=2;3 XONE=x") else { panic!() };
+        assert_eq!(parameters.size, Some(5));
+        let others: Vec<_> = parameters.others.iter().collect();
+        assert_eq!(others, [("XONE", None), ("xtwo", Some("2;3")), ("XONE", Some("x"))]);
+        let Ok(Command::Rcpt(_, parameters)) = parse(b"RCPT TO:<a@b> SIZE=5") else { panic!() };
+        assert_eq!(parameters.others.iter().collect::<Vec<_>>(), [("SIZE", Some("5"))]);
+        for known in [&b"MAIL FROM:<a@b> BODY=7BIT"[..], b"MAIL FROM:<a@b> X BY=1;R", b"RCPT TO:<a@b> NOTIFY=NEVER"] {
+            assert_eq!(parse(known), Err(CommandError::UnknownParameter), "known, but not offered");
+        }
+        assert!(matches!(parse(b"MAIL FROM:<a@b> XONE="), Err(CommandError::Parameter(_))));
+    }
+
+    #[test]
     fn rcpt_with_every_parameter() {
         let line = "RCPT TO:<a@b> NOTIFY=SUCCESS,delay ORCPT=rfc822;Bob+2B@b";
         let Ok(Command::Rcpt(ForwardPath::Mailbox(mailbox), parameters)) = parse(line) else { panic!() };
@@ -432,6 +464,16 @@ mod tests {
             "MAIL FROM:<a@b> RET=",
             "MAIL FROM:<a@b> AUTH=a+zz",
             "MAIL FROM:<a@b> SMTPUTF8=1",
+            "MAIL FROM:<a@b> REQUIRETLS=1",
+            "MAIL FROM:<a@b> REQUIRETLS REQUIRETLS",
+            "MAIL FROM:<a@b> BY=0;R",
+            "MAIL FROM:<a@b> MT-PRIORITY=10",
+            "MAIL FROM:<a@b> HOLDFOR=1 HOLDUNTIL=2026-11-22T22:53:59Z",
+            "MAIL FROM:<a@b> HOLDUNTIL=tomorrow",
+            "MAIL FROM:<a@b> SOLICIT=a,,b",
+            "MAIL FROM:<a@b> SOLICIT=1a",
+            "RCPT TO:<a@b> RRVS=2026-11-22",
+            "RCPT TO:<a@b> RRVS",
             "MAIL FROM:<a@b> =x",
             "MAIL FROM:<a@b> -X=1",
             "MAIL FROM:<a@b> ENVID=a=b",

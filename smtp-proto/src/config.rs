@@ -105,6 +105,28 @@ bitflags::bitflags! {
         const SMTPUTF8 = 1 << 8;
         /// RFC 3461.
         const DSN = 1 << 9;
+        /// RFC 8689: TLS at every hop. Only under TLS.
+        const REQUIRETLS = 1 << 10;
+        /// RFC 2852: deliver by then, or report.
+        const DELIVERBY = 1 << 11;
+        /// RFC 6710.
+        const MT_PRIORITY = 1 << 12;
+        /// RFC 4865: hold until then. Submission only.
+        const FUTURERELEASE = 1 << 13;
+        /// RFC 7293.
+        const RRVS = 1 << 14;
+        /// RFC 3865.
+        const NO_SOLICITING = 1 << 15;
+        /// RFC 9422: what this server's limits are.
+        const LIMITS = 1 << 16;
+        /// RFC 1985: start the queue for a host.
+        const ETRN = 1 << 17;
+        /// Postfix's XCLIENT: a trusted proxy says who the client is.
+        const XCLIENT = 1 << 18;
+        /// Postfix's XFORWARD: a trusted filter says where the message came from.
+        const XFORWARD = 1 << 19;
+        /// A parser's leave to keep parameters that no extension here has, for those that are registered.
+        const REGISTERED = 1 << 20;
     }
 }
 

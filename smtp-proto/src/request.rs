@@ -14,7 +14,7 @@ use mailstore_trait::session::LayerInfo;
 use smallvec::SmallVec;
 
 use crate::address::Address;
-use crate::command::params::{Body, Notify, Ret};
+use crate::command::params::{Body, DeliverBy, Hold, Notify, Priority, Ret, ValidSince};
 use crate::reply::{self, Reply};
 
 /// Who the other end is, as far as is known.
@@ -60,13 +60,57 @@ pub struct Sender {
     pub envid: Option<String>,
     /// RFC 6531: addresses or headers hold UTF-8.
     pub smtputf8: bool,
+    /// RFC 8689 §4.1: it may only leave over TLS that was verified, to hosts that offer REQUIRETLS too.
+    pub require_tls: bool,
+    /// RFC 2852 §4: when it must be delivered, from when it was taken ([`DeliverBy::deadline`]).
+    pub deliver_by: Option<DeliverBy>,
+    /// RFC 6710 §4: how urgent it is; `None` when the client did not say.
+    pub priority: Option<Priority>,
+    /// RFC 4865 §4: how long it is held ([`Hold::until`]).
+    pub hold: Option<Hold>,
+    /// RFC 3865 §2.3: solicitation class keywords, separated by commas.
+    pub solicit: Option<String>,
+    /// Parameters that registered extensions took, in their order.
+    pub others: Vec<Parameter>,
+}
+
+/// A parameter of MAIL or RCPT that a registered extension took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// The keyword as it was written; its case means nothing.
+    pub keyword: String,
+    /// What stood behind `=`.
+    pub value: Option<String>,
+}
+
+impl fmt::Display for Parameter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.value {
+            Some(value) => write!(f, "{}={value}", self.keyword),
+            None => f.write_str(&self.keyword),
+        }
+    }
 }
 
 impl Sender {
     /// A sender about whom nothing is declared.
     #[must_use]
     pub fn new(address: Option<Address>) -> Sender {
-        Sender { address, size: None, body: Body::SevenBit, auth: None, ret: None, envid: None, smtputf8: false }
+        Sender {
+            address,
+            size: None,
+            body: Body::SevenBit,
+            auth: None,
+            ret: None,
+            envid: None,
+            smtputf8: false,
+            require_tls: false,
+            deliver_by: None,
+            priority: None,
+            hold: None,
+            solicit: None,
+            others: Vec::new(),
+        }
     }
 }
 
@@ -80,13 +124,17 @@ pub struct Recipient {
     pub notify: Option<Notify>,
     /// RFC 3461 §4.2: the recipient as first written, `type;address` with the address decoded.
     pub orcpt: Option<(String, String)>,
+    /// RFC 7293 §5: since when the mailbox must have had its owner.
+    pub valid_since: Option<ValidSince>,
+    /// Parameters that registered extensions took, in their order.
+    pub others: Vec<Parameter>,
 }
 
 impl Recipient {
     /// A recipient about whom nothing is declared.
     #[must_use]
     pub fn new(address: Address) -> Recipient {
-        Recipient { address, notify: None, orcpt: None }
+        Recipient { address, notify: None, orcpt: None, valid_since: None, others: Vec::new() }
     }
 }
 

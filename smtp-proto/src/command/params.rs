@@ -1,13 +1,18 @@
 //! The parameters of MAIL and RCPT, typed, borrowed from the command.
 //!
-//! RFC 5321 §4.1.2 (esmtp-param), RFC 1870 §6, RFC 3461 §4, RFC 4954 §5, RFC 6152 §3, RFC 6531 §3.4. A parameter of an
-//! extension that was not offered is unknown, as RFC 5321 §4.1.1.11 has it.
+//! RFC 5321 §4.1.2 (esmtp-param), RFC 1870 §6, RFC 2852 §4, RFC 3461 §4, RFC 3865 §2.3, RFC 4865 §4, RFC 4954 §5,
+//! RFC 6152 §3, RFC 6531 §3.4, RFC 6710 §4, RFC 7293 §5, RFC 8689 §4. A parameter of an extension that was not offered
+//! is unknown, as RFC 5321 §4.1.1.11 has it; with [`Extensions::REGISTERED`] it is kept for whoever knows it
+//! ([`Others`]).
+
+mod schedule;
 
 use std::fmt;
 
 use super::CommandError;
 use crate::address::{Cursor, Grammar, Mailbox, SyntaxError, is_esmtp_value, is_let_dig_hyp};
 use crate::config::Extensions;
+pub use schedule::{ByMode, DeliverBy, Hold, Priority, Unsupported, ValidSince};
 
 /// What may follow the reverse-path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,6 +30,18 @@ pub struct MailParameters<'a> {
     pub envid: Option<Xtext<'a>>,
     /// RFC 6531 §3.4: addresses or headers hold UTF-8.
     pub smtputf8: bool,
+    /// RFC 8689 §4.1: every hop must have TLS that was verified.
+    pub require_tls: bool,
+    /// RFC 2852 §4: when it must be delivered.
+    pub deliver_by: Option<DeliverBy>,
+    /// RFC 6710 §4: how urgent it is.
+    pub priority: Option<Priority>,
+    /// RFC 4865 §4: how long it is held.
+    pub hold: Option<Hold>,
+    /// RFC 3865 §2.3: the solicitation class keywords, separated by commas.
+    pub solicit: Option<&'a str>,
+    /// Parameters of no extension here.
+    pub others: Others<'a>,
 }
 
 /// What may follow the forward-path.
@@ -35,7 +52,57 @@ pub struct RcptParameters<'a> {
     pub notify: Option<Notify>,
     /// RFC 3461 §4.2: the recipient as the sender first wrote it.
     pub orcpt: Option<OriginalRecipient<'a>>,
+    /// RFC 7293 §5: since when the mailbox must have had its owner.
+    pub valid_since: Option<ValidSince>,
+    /// Parameters of no extension here.
+    pub others: Others<'a>,
 }
+
+/// The parameters that are of no extension of this crate, for extensions that are registered; well-formed, in their
+/// order, repeated ones too.
+///
+/// Only where [`Extensions::REGISTERED`] is in force: without it, such a parameter makes the command unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Others<'a> {
+    /// All parameters as they stand on the line, where there are others among them.
+    text: &'a str,
+    rcpt: bool,
+}
+
+impl<'a> Others<'a> {
+    /// Each parameter: its keyword as it was written, and its value.
+    pub fn iter(self) -> impl Iterator<Item = (&'a str, Option<&'a str>)> {
+        let mut cursor = Cursor::new(self.text);
+        std::iter::from_fn(move || Parameter::next(&mut cursor).ok().flatten())
+            .filter(move |parameter| !parameter.is_known(self.rcpt))
+            .map(|parameter| (parameter.keyword, parameter.value))
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.text.is_empty()
+    }
+}
+
+/// The keywords of MAIL that are never left to others, offered or not.
+const MAIL: [&str; 12] = [
+    "SIZE",
+    "BODY",
+    "AUTH",
+    "RET",
+    "ENVID",
+    "SMTPUTF8",
+    "REQUIRETLS",
+    "BY",
+    "MT-PRIORITY",
+    "HOLDFOR",
+    "HOLDUNTIL",
+    "SOLICIT",
+];
+
+/// The keywords of RCPT that are never left to others.
+const RCPT: [&str; 3] = ["NOTIFY", "ORCPT", "RRVS"];
 
 /// What the octets of a message may be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -213,6 +280,28 @@ impl<'a> Parameter<'a> {
         Ok(Some(Parameter { keyword, value, offset }))
     }
 
+    fn is_known(&self, rcpt: bool) -> bool {
+        let known: &[&str] = if rcpt { &RCPT } else { &MAIL };
+        known.iter().any(|keyword| self.is(keyword))
+    }
+
+    /// Nothing here knows it: whether someone else may.
+    fn other(&self, rcpt: bool, extensions: Extensions) -> Result<(), CommandError> {
+        let left = extensions.contains(Extensions::REGISTERED) && !self.is_known(rcpt);
+        if left { Ok(()) } else { Err(CommandError::UnknownParameter) }
+    }
+
+    /// What is there or not: it has no value, and is given once.
+    fn flag(&self, slot: &mut bool) -> Result<(), CommandError> {
+        if self.value.is_some() || std::mem::replace(slot, true) { Err(self.bad()) } else { Ok(()) }
+    }
+
+    /// Sets what a value reads as.
+    fn read<T>(&self, slot: &mut Option<T>, read: impl Fn(&'a str) -> Option<T>) -> Result<(), CommandError> {
+        let value = read(self.value()?).ok_or_else(|| self.bad())?;
+        self.once(slot, value)
+    }
+
     fn is(&self, keyword: &str) -> bool {
         self.keyword.eq_ignore_ascii_case(keyword)
     }
@@ -242,6 +331,7 @@ impl<'a> Parameter<'a> {
 impl<'a> MailParameters<'a> {
     pub(super) fn parse(cursor: &mut Cursor<'a>, extensions: Extensions) -> Result<MailParameters<'a>, CommandError> {
         let mut found = MailParameters::default();
+        let text = cursor.rest();
         while let Some(parameter) = Parameter::next(cursor)? {
             if parameter.is("SIZE") && extensions.contains(Extensions::SIZE) {
                 let value = parameter.value()?;
@@ -281,12 +371,23 @@ impl<'a> MailParameters<'a> {
             } else if parameter.is("ENVID") && extensions.contains(Extensions::DSN) {
                 parameter.once(&mut found.envid, parameter.xtext(100)?)?;
             } else if parameter.is("SMTPUTF8") && extensions.contains(Extensions::SMTPUTF8) {
-                if found.smtputf8 || parameter.value.is_some() {
-                    return Err(parameter.bad());
-                }
-                found.smtputf8 = true;
+                parameter.flag(&mut found.smtputf8)?;
+            } else if parameter.is("REQUIRETLS") && extensions.contains(Extensions::REQUIRETLS) {
+                parameter.flag(&mut found.require_tls)?;
+            } else if parameter.is("BY") && extensions.contains(Extensions::DELIVERBY) {
+                parameter.read(&mut found.deliver_by, DeliverBy::parse)?;
+            } else if parameter.is("MT-PRIORITY") && extensions.contains(Extensions::MT_PRIORITY) {
+                parameter.read(&mut found.priority, Priority::parse)?;
+            // RFC 4865 §4: one of the two, once.
+            } else if parameter.is("HOLDFOR") && extensions.contains(Extensions::FUTURERELEASE) {
+                parameter.read(&mut found.hold, Hold::parse_for)?;
+            } else if parameter.is("HOLDUNTIL") && extensions.contains(Extensions::FUTURERELEASE) {
+                parameter.read(&mut found.hold, Hold::parse_until)?;
+            } else if parameter.is("SOLICIT") && extensions.contains(Extensions::NO_SOLICITING) {
+                parameter.read(&mut found.solicit, |value| is_solicitation(value).then_some(value))?;
             } else {
-                return Err(CommandError::UnknownParameter);
+                parameter.other(false, extensions)?;
+                found.others = Others { text, rcpt: false };
             }
         }
         Ok(found)
@@ -296,6 +397,7 @@ impl<'a> MailParameters<'a> {
 impl<'a> RcptParameters<'a> {
     pub(super) fn parse(cursor: &mut Cursor<'a>, extensions: Extensions) -> Result<RcptParameters<'a>, CommandError> {
         let mut found = RcptParameters::default();
+        let text = cursor.rest();
         while let Some(parameter) = Parameter::next(cursor)? {
             if parameter.is("NOTIFY") && extensions.contains(Extensions::DSN) {
                 let notify = notify(parameter.value()?).ok_or_else(|| parameter.bad())?;
@@ -309,12 +411,25 @@ impl<'a> RcptParameters<'a> {
                 }
                 let address = Xtext::parse(address).map_err(|_| parameter.bad())?;
                 parameter.once(&mut found.orcpt, OriginalRecipient { address_type, address })?;
+            } else if parameter.is("RRVS") && extensions.contains(Extensions::RRVS) {
+                parameter.read(&mut found.valid_since, ValidSince::parse)?;
             } else {
-                return Err(CommandError::UnknownParameter);
+                parameter.other(true, extensions)?;
+                found.others = Others { text, rcpt: true };
             }
         }
         Ok(found)
     }
+}
+
+/// Whether these are solicitation class keywords, with commas between them.
+// RFC 3865 §2.1 and §2.3: a letter, then letters, digits and a few marks; 1,000 octets in all.
+pub(crate) fn is_solicitation(value: &str) -> bool {
+    let is_word = |word: &str| {
+        word.starts_with(|first: char| first.is_ascii_alphabetic())
+            && word.bytes().all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'.' | b'-' | b'_' | b':'))
+    };
+    value.len() <= 1000 && value.split(',').all(is_word)
 }
 
 // RFC 3461 §4.1: NEVER alone, or a list of the others.

@@ -65,6 +65,14 @@ fn mail_parameters(sender: &Sender) -> Vec<String> {
         None => {}
     }
     words.extend(sender.envid.as_ref().map(|envid| format!("ENVID={}", encode_xtext(envid))));
+    if sender.require_tls {
+        words.push("REQUIRETLS".to_owned());
+    }
+    words.extend(sender.deliver_by.map(|by| format!("BY={by}")));
+    words.extend(sender.priority.map(|priority| format!("MT-PRIORITY={priority}")));
+    words.extend(sender.hold.map(|hold| hold.to_string()));
+    words.extend(sender.solicit.as_ref().map(|keywords| format!("SOLICIT={keywords}")));
+    words.extend(sender.others.iter().map(ToString::to_string));
     words
 }
 
@@ -72,6 +80,8 @@ pub(crate) fn rcpt_parameters(recipient: &Recipient) -> Vec<String> {
     let mut words = Vec::new();
     words.extend(recipient.notify.map(|notify| format!("NOTIFY={}", crate::client::notify_words(notify))));
     words.extend(recipient.orcpt.as_ref().map(|(kind, address)| format!("ORCPT={kind};{}", encode_xtext(address))));
+    words.extend(recipient.valid_since.map(|since| format!("RRVS={since}")));
+    words.extend(recipient.others.iter().map(ToString::to_string));
     words
 }
 
@@ -241,7 +251,9 @@ mod tests {
 
     use super::*;
     use crate::client::request::{Failure, Stage};
+    use crate::command::params::{DeliverBy, Hold, Priority, ValidSince};
     use crate::reply::Reply;
+    use crate::request::Parameter;
 
     fn start() -> Timestamp {
         Timestamp::from_seconds(1_000_000)
@@ -255,9 +267,17 @@ mod tests {
         let mut from = Sender::new(Some(address("\"a b\"@a.example")));
         (from.envid, from.ret, from.smtputf8, from.body) =
             (Some("x y".into()), Some(Ret::Headers), true, Body::EightBitMime);
+        let other =
+            |keyword: &str, value: Option<&str>| Parameter { keyword: keyword.into(), value: value.map(str::to_owned) };
+        (from.require_tls, from.deliver_by) = (true, DeliverBy::parse("-5;NT"));
+        (from.priority, from.hold) = (Priority::new(-3), Some(Hold::Until(start())));
+        (from.solicit, from.others) =
+            (Some("net.example:ADV".into()), vec![other("XONE", None), other("XTWO", Some("2"))]);
         let recipients = recipients.iter().map(|(to, notify)| {
             let mut recipient = Recipient::new(address(to));
             (recipient.notify, recipient.orcpt) = (*notify, Some(("rfc822".into(), "o@p".into())));
+            recipient.valid_since = ValidSince::parse("2026-01-02T03:04:05Z;C");
+            recipient.others = vec![other("XTHREE", Some("x;y"))];
             recipient
         });
         let envelope = Envelope::new(from, recipients.collect());

@@ -14,12 +14,12 @@ use super::state::{Extent, Mail, State, Upload};
 use super::{Server, Step};
 use crate::address::{ForwardPath, ReversePath};
 use crate::command::Command;
-use crate::command::params::{Body, MailParameters, RcptParameters};
+use crate::command::params::{Body, MailParameters, Others, RcptParameters};
 use crate::config::{Extensions, LineEnds, Role};
 use crate::event::{Event, Violation};
 use crate::reply::{self, Reply};
 use crate::request::{
-    Abandon, BodyChunk, BodyOpen, Commit, Committed, Decision, Envelope, MailFrom, RcptTo, Recipient, Sender,
+    Abandon, BodyChunk, BodyOpen, Commit, Committed, Decision, Envelope, MailFrom, Parameter, RcptTo, Recipient, Sender,
 };
 
 impl Server {
@@ -430,7 +430,21 @@ pub(crate) fn sender(path: ReversePath<'_>, parameters: MailParameters<'_>) -> S
         ret: parameters.ret,
         envid: parameters.envid.map(|id| id.to_string()),
         smtputf8: parameters.smtputf8,
+        require_tls: parameters.require_tls,
+        deliver_by: parameters.deliver_by,
+        priority: parameters.priority,
+        hold: parameters.hold,
+        solicit: parameters.solicit.map(str::to_owned),
+        others: others(parameters.others),
     }
+}
+
+fn others(others: Others<'_>) -> Vec<Parameter> {
+    let owned = |(keyword, value): (&str, Option<&str>)| Parameter {
+        keyword: keyword.to_owned(),
+        value: value.map(str::to_owned),
+    };
+    others.iter().map(owned).collect()
 }
 
 pub(crate) fn recipient(path: ForwardPath<'_>, parameters: RcptParameters<'_>) -> Recipient {
@@ -438,5 +452,7 @@ pub(crate) fn recipient(path: ForwardPath<'_>, parameters: RcptParameters<'_>) -
         address: path.to_address(),
         notify: parameters.notify,
         orcpt: parameters.orcpt.map(|it| (it.address_type.to_owned(), it.address.to_string())),
+        valid_since: parameters.valid_since,
+        others: others(parameters.others),
     }
 }
