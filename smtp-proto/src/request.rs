@@ -60,13 +60,13 @@ pub struct Sender {
     pub envid: Option<String>,
     /// RFC 6531: addresses or headers hold UTF-8.
     pub smtputf8: bool,
-    /// RFC 8689 §4.1: it may only leave over TLS that was verified, to hosts that offer REQUIRETLS too.
+    /// RFC 8689 §2: it may only leave over TLS that was verified, to hosts that offer REQUIRETLS too.
     pub require_tls: bool,
     /// RFC 2852 §4: when it must be delivered, from when it was taken ([`DeliverBy::deadline`]).
     pub deliver_by: Option<DeliverBy>,
-    /// RFC 6710 §4: how urgent it is; `None` when the client did not say.
+    /// RFC 6710 §3: how urgent it is; `None` when the client did not say.
     pub priority: Option<Priority>,
-    /// RFC 4865 §4: how long it is held ([`Hold::until`]).
+    /// RFC 4865 §3: how long it is held ([`Hold::until`]).
     pub hold: Option<Hold>,
     /// RFC 3865 §2.3: solicitation class keywords, separated by commas.
     pub solicit: Option<String>,
@@ -124,7 +124,7 @@ pub struct Recipient {
     pub notify: Option<Notify>,
     /// RFC 3461 §4.2: the recipient as first written, `type;address` with the address decoded.
     pub orcpt: Option<(String, String)>,
-    /// RFC 7293 §5: since when the mailbox must have had its owner.
+    /// RFC 7293 §3.1: since when the mailbox must have had its owner.
     pub valid_since: Option<ValidSince>,
     /// Parameters that registered extensions took, in their order.
     pub others: Vec<Parameter>,

@@ -1,7 +1,7 @@
 //! The parameters of MAIL and RCPT, typed, borrowed from the command.
 //!
-//! RFC 5321 §4.1.2 (esmtp-param), RFC 1870 §6, RFC 2852 §4, RFC 3461 §4, RFC 3865 §2.3, RFC 4865 §4, RFC 4954 §5,
-//! RFC 6152 §3, RFC 6531 §3.4, RFC 6710 §4, RFC 7293 §5, RFC 8689 §4. A parameter of an extension that was not offered
+//! RFC 5321 §4.1.2 (esmtp-param), RFC 1870 §6, RFC 2852 §4, RFC 3461 §4, RFC 3865 §2.3, RFC 4865 §3, RFC 4954 §5,
+//! RFC 6152 §3, RFC 6531 §3.4, RFC 6710 §3, RFC 7293 §3.1, RFC 8689 §2. A parameter of an extension that was not offered
 //! is unknown, as RFC 5321 §4.1.1.11 has it; with [`Extensions::REGISTERED`] it is kept for whoever knows it
 //! ([`Others`]).
 
@@ -30,13 +30,13 @@ pub struct MailParameters<'a> {
     pub envid: Option<Xtext<'a>>,
     /// RFC 6531 §3.4: addresses or headers hold UTF-8.
     pub smtputf8: bool,
-    /// RFC 8689 §4.1: every hop must have TLS that was verified.
+    /// RFC 8689 §2: every hop must have TLS that was verified.
     pub require_tls: bool,
     /// RFC 2852 §4: when it must be delivered.
     pub deliver_by: Option<DeliverBy>,
-    /// RFC 6710 §4: how urgent it is.
+    /// RFC 6710 §3: how urgent it is.
     pub priority: Option<Priority>,
-    /// RFC 4865 §4: how long it is held.
+    /// RFC 4865 §3: how long it is held.
     pub hold: Option<Hold>,
     /// RFC 3865 §2.3: the solicitation class keywords, separated by commas.
     pub solicit: Option<&'a str>,
@@ -52,7 +52,7 @@ pub struct RcptParameters<'a> {
     pub notify: Option<Notify>,
     /// RFC 3461 §4.2: the recipient as the sender first wrote it.
     pub orcpt: Option<OriginalRecipient<'a>>,
-    /// RFC 7293 §5: since when the mailbox must have had its owner.
+    /// RFC 7293 §3.1: since when the mailbox must have had its owner.
     pub valid_since: Option<ValidSince>,
     /// Parameters of no extension here.
     pub others: Others<'a>,
@@ -378,7 +378,7 @@ impl<'a> MailParameters<'a> {
                 parameter.read(&mut found.deliver_by, DeliverBy::parse)?;
             } else if parameter.is("MT-PRIORITY") && extensions.contains(Extensions::MT_PRIORITY) {
                 parameter.read(&mut found.priority, Priority::parse)?;
-            // RFC 4865 §4: one of the two, once.
+            // RFC 4865 §3: one of the two, once.
             } else if parameter.is("HOLDFOR") && extensions.contains(Extensions::FUTURERELEASE) {
                 parameter.read(&mut found.hold, Hold::parse_for)?;
             } else if parameter.is("HOLDUNTIL") && extensions.contains(Extensions::FUTURERELEASE) {

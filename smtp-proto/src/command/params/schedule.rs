@@ -1,6 +1,6 @@
 //! Parameters that say when and how urgently: deliver by, hold until, priority, valid since.
 //!
-//! RFC 2852 §4, RFC 4865 §4, RFC 6710 §4, RFC 7293 §5. Each is a small `Copy` value that reads its parameter's value and
+//! RFC 2852 §4, RFC 4865 §3, RFC 6710 §3, RFC 7293 §3.1. Each is a small `Copy` value that reads its parameter's value and
 //! writes it again. Times that count from "now" stay relative, as the client said them: the session has no clock, and
 //! whoever has one turns them into instants when the message is taken.
 
@@ -62,7 +62,7 @@ impl DeliverBy {
     }
 
     /// What is left of it for the next hop.
-    // RFC 2852 §4.1.4: each hop takes off the time the message spent with it.
+    // RFC 2852 §4: each hop takes off the time the message spent with it.
     #[must_use]
     pub fn left(self, taken: Timestamp, now: Timestamp) -> DeliverBy {
         let left = self.deadline(taken).0.saturating_sub(now.0).div_euclid(1000).clamp(-999_999_999, 999_999_999);
@@ -80,7 +80,7 @@ impl fmt::Display for DeliverBy {
     }
 }
 
-/// `HOLDFOR=` or `HOLDUNTIL=` (RFC 4865 §4): how long a submitted message is held before it is sent.
+/// `HOLDFOR=` or `HOLDUNTIL=` (RFC 4865 §3): how long a submitted message is held before it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Hold {
     /// So many seconds from the end of the message, 1 to 999,999,999.
@@ -91,7 +91,7 @@ pub enum Hold {
 
 impl Hold {
     /// Reads the value of HOLDFOR.
-    // RFC 4865 §4: one to nine digits, the first not zero.
+    // RFC 4865 §3: one to nine digits, the first not zero.
     #[must_use]
     pub fn parse_for(value: &str) -> Option<Hold> {
         let plain = (1..=9).contains(&value.len()) && !value.starts_with('0');
@@ -100,7 +100,7 @@ impl Hold {
     }
 
     /// Reads the value of HOLDUNTIL.
-    // RFC 4865 §4, erratum 2040: an RFC 3339 date-time.
+    // RFC 4865 §3, erratum 2040: an RFC 3339 date-time.
     #[must_use]
     pub fn parse_until(value: &str) -> Option<Hold> {
         DateTime::parse_rfc3339(value).map(|date| Hold::Until(date.instant))
@@ -126,7 +126,7 @@ impl fmt::Display for Hold {
     }
 }
 
-/// `MT-PRIORITY=` (RFC 6710 §4): from -9 to 9, higher goes first, 0 is the usual one.
+/// `MT-PRIORITY=` (RFC 6710 §3): from -9 to 9, higher goes first, 0 is the usual one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Priority(i8);
 
@@ -163,7 +163,7 @@ impl fmt::Display for Priority {
     }
 }
 
-/// `RRVS=` (RFC 7293 §5): the mailbox must have had the same owner ever since then.
+/// `RRVS=` (RFC 7293 §3.1): the mailbox must have had the same owner ever since then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ValidSince {
     /// Since when.
@@ -184,7 +184,7 @@ pub enum Unsupported {
 
 impl ValidSince {
     /// Reads the parameter's value.
-    // RFC 7293 §5.1: an RFC 3339 date-time, perhaps `;C` or `;R`.
+    // RFC 7293 §3.1: an RFC 3339 date-time, perhaps `;C` or `;R`.
     #[must_use]
     pub fn parse(value: &str) -> Option<ValidSince> {
         let (date, action) = value.split_once(';').map_or((value, None), |(date, action)| (date, Some(action)));
