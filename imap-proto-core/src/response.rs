@@ -1,5 +1,7 @@
 //! Responses, written straight into the output buffer (RFC 9051 §7, RFC 5530).
 
+mod string;
+
 use bytes::{BufMut, BytesMut};
 use mailstore_trait::flags::{Keyword, SystemFlags};
 use mailstore_trait::id::{FolderId, ModSeq, SeqNum, UidValidity};
@@ -7,10 +9,8 @@ use mailstore_trait::uid_set::UidSet;
 
 use crate::command::is_astring;
 use crate::request::{LoginFailure, Refusal};
-use crate::structure::{self, Quoted};
 use crate::utf7;
-
-pub use crate::structure::number;
+pub use string::{Quoted, nstring, number, string};
 
 /// `* 5 EXISTS`
 pub fn count(value: u64, what: &str, out: &mut BytesMut) {
@@ -100,20 +100,19 @@ pub fn vanished(uids: &UidSet, earlier: bool, out: &mut BytesMut) {
     out.put_slice(b"\r\n");
 }
 
-/// A mailbox name in modified UTF-7, as an atom where it is one.
-pub fn mailbox(name: &str, out: &mut BytesMut) {
-    if is_astring(name.as_bytes()) && utf7::is_plain(name) && !name.eq_ignore_ascii_case("NIL") {
+/// A mailbox name as an atom where it is one: in modified UTF-7, or as it is where quotes may hold UTF-8.
+pub fn mailbox(name: &str, quoted: Quoted, out: &mut BytesMut) {
+    let plain = quoted == Quoted::Utf8 || utf7::is_plain(name);
+    if is_astring(name.as_bytes()) && plain && !name.eq_ignore_ascii_case("NIL") {
         out.put_slice(name.as_bytes());
         return;
     }
+    if plain {
+        return string(name.as_bytes(), quoted, out);
+    }
     let mut encoded = BytesMut::with_capacity(name.len());
     utf7::encode(name, &mut encoded);
-    string(&encoded, out);
-}
-
-/// A string: quoted where it may be, else a literal.
-pub fn string(octets: &[u8], out: &mut BytesMut) {
-    structure::string(octets, Quoted::Ascii, out);
+    string(&encoded, quoted, out);
 }
 
 /// How a command ended.
@@ -267,13 +266,15 @@ mod tests {
 
     #[test]
     fn names_and_strings_take_the_form_they_need() {
-        assert_eq!(written(|out| mailbox("INBOX", out)), "INBOX");
-        assert_eq!(written(|out| mailbox("Sent Mail", out)), "\"Sent Mail\"");
-        assert_eq!(written(|out| mailbox("a&b", out)), "\"a&-b\"");
-        assert_eq!(written(|out| mailbox("nil", out)), "\"nil\"");
-        assert_eq!(written(|out| mailbox("Entw\u{fc}rfe", out)), "\"Entw&APw-rfe\"");
-        assert_eq!(written(|out| string(b"a\"b\\", out)), "\"a\\\"b\\\\\"");
-        assert_eq!(written(|out| string(b"a\0\r\n", out)), "{3}\r\na\r\n");
+        assert_eq!(written(|out| mailbox("INBOX", Quoted::Ascii, out)), "INBOX");
+        assert_eq!(written(|out| mailbox("Sent Mail", Quoted::Ascii, out)), "\"Sent Mail\"");
+        assert_eq!(written(|out| mailbox("a&b", Quoted::Ascii, out)), "\"a&-b\"");
+        assert_eq!(written(|out| mailbox("nil", Quoted::Ascii, out)), "\"nil\"");
+        assert_eq!(written(|out| mailbox("Entw\u{fc}rfe", Quoted::Ascii, out)), "\"Entw&APw-rfe\"");
+        assert_eq!(written(|out| mailbox("Entw\u{fc}rfe & a", Quoted::Utf8, out)), "\"Entw\u{fc}rfe & a\"");
+        assert_eq!(written(|out| mailbox("a&b", Quoted::Utf8, out)), "a&b");
+        assert_eq!(written(|out| string(b"a\"b\\", Quoted::Ascii, out)), "\"a\\\"b\\\\\"");
+        assert_eq!(written(|out| string(b"a\0\r\n", Quoted::Ascii, out)), "{3}\r\na\r\n");
     }
 
     #[test]

@@ -55,6 +55,7 @@ use crate::config::Config;
 use crate::event::{Event, News};
 use crate::frame::Framer;
 use crate::request::{Answered, Request};
+use crate::response::Quoted;
 use state::{Core, Flow, Patience, Step, Tag};
 
 /// An IMAP server's session with one client. Drive it as [`Session`] says.
@@ -127,6 +128,7 @@ impl Server {
             view: None,
             condstore: false,
             qresync: false,
+            quoted: Quoted::Ascii,
             hint: None,
             unsent: 0,
             now: None,

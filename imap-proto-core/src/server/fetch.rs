@@ -29,8 +29,8 @@ use super::store::{messages, refused};
 use crate::command::{FetchItem, FetchItems, FetchModifiers, SectionOf, SequenceSet};
 use crate::event::Event;
 use crate::request::{Answer, FlagsSet, Items, ReadBody, Refusal, SetFlags};
-use crate::response::{self, Reply};
-use crate::structure::{self, Quoted};
+use crate::response::{self, Quoted, Reply};
+use crate::structure;
 use section::{Need, Reading};
 
 /// Rows on their way out.
@@ -371,11 +371,12 @@ impl Fetch {
             match item {
                 FetchItem::Section(section) => self.section(core, page, row, skeleton, section, at > 0)?,
                 item => {
+                    let quoted = core.quoted;
                     let out = core.outbox.text();
                     if at > 0 {
                         out.put_u8(b' ');
                     }
-                    self.simple(page, row, skeleton, recent, item, out);
+                    self.simple(page, row, skeleton, (recent, quoted), item, out);
                 }
             }
         }
@@ -410,7 +411,7 @@ impl Fetch {
         page: &ItemPage,
         row: &ItemRow,
         skeleton: Option<SkeletonRef<'_>>,
-        recent: bool,
+        (recent, quoted): (bool, Quoted),
         item: &FetchItem<'_>,
         out: &mut BytesMut,
     ) {
@@ -436,12 +437,14 @@ impl Fetch {
             FetchItem::Envelope => {
                 out.put_slice(b"ENVELOPE ");
                 match root.and_then(|root| root.envelope()) {
-                    Some(envelope) => structure::envelope(&envelope, Quoted::Ascii, out),
+                    Some(envelope) => structure::envelope(&envelope, quoted, out),
                     None => out.put_slice(structure::EMPTY_ENVELOPE),
                 }
             }
-            FetchItem::Body => write_structure(b"BODY ", root, structure::body, row, out),
-            FetchItem::BodyStructure => write_structure(b"BODYSTRUCTURE ", root, structure::body_structure, row, out),
+            FetchItem::Body => write_structure(b"BODY ", root.map(|root| (root, quoted)), structure::body, row, out),
+            FetchItem::BodyStructure => {
+                write_structure(b"BODYSTRUCTURE ", root.map(|root| (root, quoted)), structure::body_structure, row, out)
+            }
             FetchItem::ModSeq => {
                 out.put_slice(b"MODSEQ (");
                 response::number(self.newest(page, row).1.change.value(), out);
@@ -537,14 +540,14 @@ fn write_object(head: &[u8], id: [u8; 16], out: &mut BytesMut) {
 
 fn write_structure(
     name: &[u8],
-    root: Option<PartRef<'_>>,
+    root: Option<(PartRef<'_>, Quoted)>,
     write: fn(PartRef<'_>, Quoted, &mut BytesMut),
     row: &ItemRow,
     out: &mut BytesMut,
 ) {
     out.put_slice(name);
     match root {
-        Some(root) => write(root, Quoted::Ascii, out),
+        Some((root, quoted)) => write(root, quoted, out),
         None => {
             // Nothing is known of the message's structure: it is octets.
             out.put_slice(b"(\"APPLICATION\" \"OCTET-STREAM\" NIL NIL NIL \"BINARY\" ");

@@ -16,7 +16,7 @@ use super::state::{Core, Flow, Step, finish};
 use super::status::{self, Told};
 use crate::command::{ListArguments, ListReturn, ListSelect, StatusItems};
 use crate::request::{Answer, Folders, View};
-use crate::response::{self, Reply};
+use crate::response::{self, Quoted, Reply};
 
 /// A LIST or LSUB that is being answered.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ impl List {
             if arguments.reference.len() + pattern.len() > core.config.limits.pattern {
                 return finish(Reply::no("LIMIT", "The pattern is too long"));
             }
-            patterns.extend(names::pattern(&arguments.reference, pattern).map(|pattern| Pattern::new(&pattern)));
+            patterns.extend(names::pattern(core, &arguments.reference, pattern).map(|pattern| Pattern::new(&pattern)));
         }
         let wish = Wish {
             lsub: false,
@@ -100,7 +100,10 @@ impl List {
             select: ListSelect::SUBSCRIBED | ListSelect::RECURSIVEMATCH,
             returns: ListReturn::empty(),
             status: StatusItems::empty(),
-            patterns: names::pattern(reference, pattern).map(|pattern| Pattern::new(&pattern)).into_iter().collect(),
+            patterns: names::pattern(core, reference, pattern)
+                .map(|pattern| Pattern::new(&pattern))
+                .into_iter()
+                .collect(),
         };
         Step::Go(List::flow(wish))
     }
@@ -151,9 +154,10 @@ impl List {
                 self.stage = Stage::Await;
                 return core.ask(View { account, folder: folder.id, claim_recent: false });
             }
-            let told = Told { recent: self.recent.unwrap_or(0), append_limit: core.max_message() };
+            let quoted = core.quoted;
+            let told = Told { recent: self.recent.unwrap_or(0), append_limit: core.max_message(), quoted };
             let out = core.outbox.text();
-            self.wish.write(entry, folder, out);
+            self.wish.write(entry, folder, quoted, out);
             // RFC 5819 §2: STATUS of each selectable name that was listed for itself.
             if let Some(folder) = status.filter(|_| entry.picked) {
                 status::write(&entry.name, folder, self.wish.status, told, out);
@@ -241,7 +245,7 @@ impl Wish {
     }
 
     /// One LIST or LSUB response.
-    fn write(&self, entry: &Entry, folder: Option<&Folder>, out: &mut BytesMut) {
+    fn write(&self, entry: &Entry, folder: Option<&Folder>, quoted: Quoted, out: &mut BytesMut) {
         out.put_slice(if self.lsub { b"* LSUB (" } else { b"* LIST (" });
         let mut first = true;
         let mut attribute = |name: &str| {
@@ -275,7 +279,7 @@ impl Wish {
             }
         }
         out.put_slice(b") \"/\" ");
-        response::mailbox(&entry.name, out);
+        response::mailbox(&entry.name, quoted, out);
         // RFC 5258 §3.5: what below it was picked.
         if self.extended && entry.above_picked {
             out.put_slice(b" (\"CHILDINFO\" (");

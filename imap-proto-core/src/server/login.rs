@@ -160,7 +160,7 @@ fn failed(core: &mut Core, user: Option<String>, failure: LoginFailure) -> Step 
 
 /// RFC 2971 §3.1: the ID response.
 pub(super) fn write_id(core: &mut Core) {
-    let config = std::sync::Arc::clone(&core.config);
+    let (config, quoted) = (std::sync::Arc::clone(&core.config), core.quoted);
     let out = core.out();
     out.put_slice(b"* ID ");
     if config.id.is_empty() {
@@ -171,9 +171,9 @@ pub(super) fn write_id(core: &mut Core) {
     for (name, value) in &config.id {
         out.put_u8(separator);
         separator = b' ';
-        response::string(name.as_bytes(), out);
+        response::string(name.as_bytes(), quoted, out);
         out.put_u8(b' ');
-        response::string(value.as_bytes(), out);
+        response::string(value.as_bytes(), quoted, out);
     }
     out.put_slice(b")\r\n");
 }

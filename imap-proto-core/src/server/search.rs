@@ -18,7 +18,7 @@ use super::state::{Core, Flow, Step, finish};
 use super::store::refused;
 use crate::command::{Name, SearchArguments, SearchKey, SearchReturn, SearchToken, When};
 use crate::request::{self, Answer, Found};
-use crate::response::{self, Reply};
+use crate::response::{self, Quoted, Reply};
 use crate::view::View;
 
 /// A search that runs.
@@ -235,7 +235,7 @@ fn number_of(uid: Uid, as_uid: bool, view: &View) -> Option<u32> {
 /// RFC 4731 §3.1, §3.2: the ESEARCH response without its end; of an empty result only COUNT is told.
 fn write_extended(returns: SearchReturn, as_uid: bool, found: &UidSet, view: &View, tag: &[u8], out: &mut BytesMut) {
     out.put_slice(b"* ESEARCH (TAG ");
-    response::string(tag, out);
+    response::string(tag, Quoted::Ascii, out);
     out.put_u8(b')');
     if as_uid {
         out.put_slice(b" UID");

@@ -35,7 +35,7 @@ use crate::config::Config;
 use crate::event::Event;
 use crate::frame::Framer;
 use crate::request::{Answer, Answered, Authenticated, Request};
-use crate::response::Reply;
+use crate::response::{Quoted, Reply};
 use crate::view::View;
 
 /// A tag, kept while its command runs.
@@ -67,6 +67,8 @@ pub(super) struct Core {
     pub(super) condstore: bool,
     /// The client is told VANISHED in place of EXPUNGE (RFC 7162 §3.2.3).
     pub(super) qresync: bool,
+    /// What may stand inside quotes, and so how mailbox names are written.
+    pub(super) quoted: Quoted,
     /// How far the account is said to be.
     pub(super) hint: Option<ModSeq>,
     /// Octets the driver still holds.

@@ -8,7 +8,7 @@ use super::names;
 use super::state::{Core, Flow, Step, finish};
 use crate::command::{STATUS_NAMES, StatusItems};
 use crate::request::{Answer, Folders, Refusal, View};
-use crate::response::{self, Reply};
+use crate::response::{self, Quoted, Reply};
 
 /// A STATUS that is being answered.
 #[derive(Debug)]
@@ -65,13 +65,13 @@ impl Status {
     }
 
     fn told(&self, core: &mut Core, folder: &Folder, recent: u64) -> Step {
-        let append_limit = core.max_message();
+        let (append_limit, quoted) = (core.max_message(), core.quoted);
         let recent = match core.view.as_ref().filter(|view| view.folder() == folder.id) {
             // Of the selected mailbox, what this session claimed.
             Some(view) => view.recent().len(),
             None => recent,
         };
-        write(&self.path.join("/"), folder, self.items, Told { recent, append_limit }, core.out());
+        write(&self.path.join("/"), folder, self.items, Told { recent, append_limit, quoted }, core.out());
         finish(Reply::ok("STATUS completed"))
     }
 }
@@ -87,13 +87,15 @@ pub(super) struct Told {
     pub(super) recent: u64,
     /// RFC 7889: the same for every mailbox.
     pub(super) append_limit: u64,
+    /// What may stand inside quotes.
+    pub(super) quoted: Quoted,
 }
 
 /// One STATUS response.
 pub(super) fn write(name: &str, folder: &Folder, items: StatusItems, told: Told, out: &mut BytesMut) {
-    let Told { recent, append_limit } = told;
+    let Told { recent, append_limit, quoted } = told;
     out.put_slice(b"* STATUS ");
-    response::mailbox(name, out);
+    response::mailbox(name, quoted, out);
     let mut separator: &[u8] = b" (";
     for (item, word) in STATUS_NAMES {
         if !items.contains(item) {

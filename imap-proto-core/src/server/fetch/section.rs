@@ -13,7 +13,7 @@ use mailstore_trait::mime::{Fields, SkeletonRef, Specifier};
 use super::Fetch;
 use crate::command::{BodySection, SectionOf, Spelling, Text};
 use crate::request::Refusal;
-use crate::response;
+use crate::response::{self, Quoted};
 use crate::server::state::Core;
 
 /// A section that is being read.
@@ -109,11 +109,12 @@ impl Fetch {
             _ => None,
         };
         self.reading = Reading::Nothing;
+        let quoted = core.quoted;
         let out = core.outbox.text();
         if behind {
             out.put_u8(b' ');
         }
-        write_name(section, out);
+        write_name(section, quoted, out);
         match (source, first) {
             (Source::None, _) => out.put_slice(b" NIL"),
             (Source::Octets(octets), _) => {
@@ -276,7 +277,7 @@ fn write_length(octets: u64, out: &mut BytesMut) {
 }
 
 /// The name a section is answered by: as it was asked for, in upper case, with the origin of a partial.
-fn write_name(section: &BodySection<'_>, out: &mut BytesMut) {
+fn write_name(section: &BodySection<'_>, quoted: Quoted, out: &mut BytesMut) {
     match section.spelling {
         Spelling::Rfc822 => return out.put_slice(b"RFC822"),
         Spelling::Rfc822Header => return out.put_slice(b"RFC822.HEADER"),
@@ -311,7 +312,7 @@ fn write_name(section: &BodySection<'_>, out: &mut BytesMut) {
         if crate::command::is_astring(field) && !field.contains(&b']') {
             out.put_slice(field);
         } else {
-            response::string(field, out);
+            response::string(field, quoted, out);
         }
     }
     if !fields.is_empty() {
