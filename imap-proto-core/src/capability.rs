@@ -7,7 +7,9 @@ use bytes::{BufMut, BytesMut};
 use mailstore_trait::query::DateOf;
 use mailstore_trait::sasl::Context;
 
-use crate::command::{Command, FetchItem, Name, SearchKey, SearchReturn, SearchToken, SequenceSet, StatusItems};
+use crate::command::{
+    Command, FetchItem, Name, SearchKey, SearchReturn, SearchToken, SequenceSet, Spelling, StatusItems,
+};
 use crate::config::Config;
 
 /// What decides whether a capability is offered now.
@@ -60,6 +62,7 @@ const TABLE: &[Row] = &[
     Row { name: "ESEARCH", when: AFTER_LOGIN },  // RFC 4731 §3
     // RFC 5182 §2: RETURN is ESEARCH's.
     Row { name: "SEARCHRES", when: |facts| facts.logged_in && facts.config.offers(&["ESEARCH"]) },
+    Row { name: "BINARY", when: AFTER_LOGIN },             // RFC 3516 §4.1
     Row { name: "WITHIN", when: AFTER_LOGIN },             // RFC 5032 §2
     Row { name: "LIST-EXTENDED", when: AFTER_LOGIN },      // RFC 5258 §3
     Row { name: "LIST-STATUS", when: AFTER_LOGIN },        // RFC 5819 §2
@@ -94,6 +97,7 @@ pub(crate) fn knows(config: &Config, command: &Command<'_>) -> bool {
     let qresync = || config.offers(&["CONDSTORE", "ENABLE", "QRESYNC"]);
     let objectid = || config.offers(&["OBJECTID"]);
     let savedate = || config.offers(&["SAVEDATE"]);
+    let binary = || config.offers(&["BINARY"]);
     let status = |items: StatusItems| {
         (!items.contains(StatusItems::HIGHESTMODSEQ) || condstore())
             && (!items.contains(StatusItems::MAILBOXID) || objectid())
@@ -109,6 +113,8 @@ pub(crate) fn knows(config: &Config, command: &Command<'_>) -> bool {
                 FetchItem::ModSeq => condstore(),
                 FetchItem::EmailId | FetchItem::ThreadId => objectid(),
                 FetchItem::SaveDate => savedate(),
+                FetchItem::BinarySize(_) => binary(),
+                FetchItem::Section(section) => section.spelling != Spelling::Binary || binary(),
                 _ => true,
             };
             saved(set)

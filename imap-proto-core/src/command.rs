@@ -26,7 +26,7 @@ use smallvec::SmallVec;
 pub use append::{AppendHead, AppendProgress};
 pub use cursor::Text;
 pub(crate) use cursor::is_astring;
-pub use fetch::{BodySection, FetchItem, FetchItems, Section, SectionOf, Spelling};
+pub use fetch::{BodySection, FetchItem, FetchItems, Part, Section, SectionOf, Spelling};
 pub use flags::FlagList;
 pub use mailbox::{ListArguments, ListReturn, ListSelect, STATUS_NAMES, StatusItems};
 pub use modifiers::{FetchModifiers, QResync, SelectParameters};

@@ -1,4 +1,4 @@
-//! The head of APPEND, up to the message's literal (RFC 9051 §6.3.12, RFC 7888).
+//! The head of APPEND, up to the message's literal (RFC 9051 §6.3.12, RFC 3516 §4.4, RFC 7888).
 
 use mailstore_trait::date::{DateTime, month_by_name};
 
@@ -15,6 +15,8 @@ pub struct AppendHead<'a> {
     pub flags: FlagList<'a>,
     /// The INTERNALDATE.
     pub internal_date: Option<DateTime>,
+    /// Whether its literal is a literal8, in which NUL may stand (RFC 3516 §4.4).
+    pub binary: bool,
 }
 
 /// How far an APPEND has come when a literal is announced.
@@ -44,15 +46,12 @@ pub(crate) fn head<'a>(cursor: &mut Cursor<'a>, bounds: &Bounds) -> Result<Appen
         internal_date = Some(date_time(cursor)?);
         cursor.space()?;
     }
-    if cursor.peek() == Some(b'~') {
-        // RFC 3516 §4.4: literal8 belongs to BINARY, which is not offered.
-        return cursor.fail(Expected::Literal);
-    }
+    let binary = cursor.peek() == Some(b'~');
     cursor.literal_head()?;
     if !cursor.is_exhausted() {
         return cursor.fail(Expected::End);
     }
-    Ok(AppendProgress::Message(AppendHead { mailbox, flags, internal_date }))
+    Ok(AppendProgress::Message(AppendHead { mailbox, flags, internal_date, binary }))
 }
 
 /// RFC 9051 §9, date-time: `"17-Jul-1996 02:44:25 -0700"`, the day with a leading space or 0.
@@ -106,7 +105,8 @@ mod tests {
         };
         assert_eq!(head.mailbox, &b"Sent Mail"[..]);
         assert_eq!(head.internal_date.unwrap().imap().to_string(), " 7-Feb-1994 21:52:25 -0800");
-        assert!(matches!(parse("INBOX {1}\r\n"), Ok(AppendProgress::Message(_))));
+        assert!(matches!(parse("INBOX {1}\r\n"), Ok(AppendProgress::Message(head)) if !head.binary));
+        assert!(matches!(parse("INBOX ~{1+}\r\n"), Ok(AppendProgress::Message(head)) if head.binary));
     }
 
     #[test]
@@ -123,7 +123,7 @@ mod tests {
             "INBOX \"nonsense\" {5}\r\n",
             "INBOX \"31-Feb-1994 21:52:25 -0800\" {5}\r\n",
             "INBOX \" 7-Feb-1994 21:52:25 0800\" {5}\r\n",
-            "INBOX ~{5}\r\n",
+            "INBOX ~ {5}\r\n",
             "INBOX  {5}\r\n",
             "INBOX {5}\r\nabc",
             "",

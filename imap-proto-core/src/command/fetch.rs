@@ -1,4 +1,4 @@
-//! What FETCH asks for (RFC 9051 §6.4.5): items, sections, partials.
+//! What FETCH asks for (RFC 9051 §6.4.5, RFC 3516 §4.2): items, sections, partials.
 
 use std::borrow::Cow;
 
@@ -33,7 +33,9 @@ pub enum FetchItem<'a> {
     ThreadId,
     /// `SAVEDATE` (RFC 8514 §4.2)
     SaveDate,
-    /// `BODY[…]`, `BODY.PEEK[…]` and the `RFC822` forms.
+    /// `BINARY.SIZE[…]`: how many octets a part has once it is decoded (RFC 3516 §4.2).
+    BinarySize(Part),
+    /// `BODY[…]`, `BODY.PEEK[…]`, the `RFC822` forms, `BINARY[…]` and `BINARY.PEEK[…]`.
     Section(BodySection<'a>),
 }
 
@@ -55,6 +57,8 @@ pub struct BodySection<'a> {
 pub enum Spelling {
     /// `BODY[…]`
     Body,
+    /// `BINARY[…]`: decoded; its section has nothing but a part.
+    Binary,
     /// `RFC822`
     Rfc822,
     /// `RFC822.HEADER`
@@ -63,11 +67,14 @@ pub enum Spelling {
     Rfc822Text,
 }
 
+/// Part numbers from the top; empty for the message itself.
+pub type Part = SmallVec<[u32; 4]>;
+
 /// A section (RFC 9051 §9, section-spec).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Section<'a> {
-    /// Part numbers from the top; empty for the message itself.
-    pub part: SmallVec<[u32; 4]>,
+    /// Which part.
+    pub part: Part,
     /// What of the part.
     pub of: SectionOf<'a>,
 }
@@ -120,6 +127,7 @@ impl FetchItem<'_> {
             FetchItem::EmailId => FetchItem::EmailId,
             FetchItem::ThreadId => FetchItem::ThreadId,
             FetchItem::SaveDate => FetchItem::SaveDate,
+            FetchItem::BinarySize(part) => FetchItem::BinarySize(part),
             FetchItem::Section(BodySection { spelling, peek, section, partial }) => {
                 let section = Section { part: section.part, of: section.of.into_owned() };
                 FetchItem::Section(BodySection { spelling, peek, section, partial })
@@ -185,7 +193,7 @@ fn item<'a>(cursor: &mut Cursor<'a>, bounds: &Bounds) -> Result<FetchItem<'a>> {
     };
     let item = match word.len() {
         3 if is(b"UID") => FetchItem::Uid,
-        4 if is(b"BODY") && cursor.peek() == Some(b'[') => return section_item(cursor, false, bounds),
+        4 if is(b"BODY") && cursor.peek() == Some(b'[') => return section_item(cursor, Spelling::Body, false, bounds),
         4 if is(b"BODY") => FetchItem::Body,
         5 if is(b"FLAGS") => FetchItem::Flags,
         6 if is(b"MODSEQ") => FetchItem::ModSeq,
@@ -194,7 +202,10 @@ fn item<'a>(cursor: &mut Cursor<'a>, bounds: &Bounds) -> Result<FetchItem<'a>> {
         8 if is(b"THREADID") => FetchItem::ThreadId,
         8 if is(b"SAVEDATE") => FetchItem::SaveDate,
         8 if is(b"ENVELOPE") => FetchItem::Envelope,
-        9 if is(b"BODY.PEEK") => return section_item(cursor, true, bounds),
+        6 if is(b"BINARY") => return section_item(cursor, Spelling::Binary, false, bounds),
+        9 if is(b"BODY.PEEK") => return section_item(cursor, Spelling::Body, true, bounds),
+        11 if is(b"BINARY.PEEK") => return section_item(cursor, Spelling::Binary, true, bounds),
+        11 if is(b"BINARY.SIZE") => FetchItem::BinarySize(bracketed(cursor, Spelling::Binary, bounds)?.part),
         11 if is(b"RFC822.SIZE") => FetchItem::Size,
         // No RFC has RFC822.PEEK and RFC822.TEXT.PEEK; Outlook and others have asked for them since IMAP2bis.
         11 if is(b"RFC822.PEEK") => whole(Spelling::Rfc822, SectionOf::Whole, true),
@@ -209,14 +220,24 @@ fn item<'a>(cursor: &mut Cursor<'a>, bounds: &Bounds) -> Result<FetchItem<'a>> {
     Ok(item)
 }
 
-fn section_item<'a>(cursor: &mut Cursor<'a>, peek: bool, bounds: &Bounds) -> Result<FetchItem<'a>> {
+/// A section in its brackets. RFC 9051 §9, section-binary: only a part.
+fn bracketed<'a>(cursor: &mut Cursor<'a>, spelling: Spelling, bounds: &Bounds) -> Result<Section<'a>> {
     if !cursor.eat(b'[') {
         return cursor.fail(Expected::Section);
     }
+    let from = *cursor;
     let section = section(cursor, bounds)?;
+    if spelling == Spelling::Binary && section.of != SectionOf::Whole {
+        return from.fail(Expected::Section);
+    }
     if !cursor.eat(b']') {
         return cursor.fail(Expected::Section);
     }
+    Ok(section)
+}
+
+fn section_item<'a>(cursor: &mut Cursor<'a>, spelling: Spelling, peek: bool, bounds: &Bounds) -> Result<FetchItem<'a>> {
+    let section = bracketed(cursor, spelling, bounds)?;
     let mut partial = None;
     if cursor.eat(b'<') {
         let first = cursor.number()?;
@@ -234,7 +255,7 @@ fn section_item<'a>(cursor: &mut Cursor<'a>, peek: bool, bounds: &Bounds) -> Res
         }
         partial = Some((first, count));
     }
-    Ok(FetchItem::Section(BodySection { spelling: Spelling::Body, peek, section, partial }))
+    Ok(FetchItem::Section(BodySection { spelling, peek, section, partial }))
 }
 
 fn section<'a>(cursor: &mut Cursor<'a>, bounds: &Bounds) -> Result<Section<'a>> {
@@ -323,6 +344,9 @@ mod tests {
         assert_eq!(one("body[text]").section.of, SectionOf::Text);
         assert_eq!(one("BODY[2.MIME]").section.of, SectionOf::Mime);
         assert_eq!(one("BODY[1]").section.part.as_slice(), [1]);
+        assert_eq!(one("BINARY[1.2]<0.5>").spelling, Spelling::Binary);
+        assert!(one("binary.peek[]").peek);
+        assert_eq!(parse("BINARY.SIZE[2]").unwrap()[0], FetchItem::BinarySize(smallvec![2]));
         assert!(one("RFC822.HEADER").peek);
         assert!(!one("RFC822.TEXT").peek);
         assert_eq!(parse("(UID FLAGS BODY BODYSTRUCTURE RFC822.SIZE)").unwrap().len(), 5);
@@ -345,6 +369,12 @@ mod tests {
             "BODY[HEADER.FIELDS ()]",
             "BODY[HEADER.FIELDS FROM]",
             "BODY.PEEK",
+            "BINARY",
+            "BINARY[HEADER]",
+            "BINARY[1.MIME]",
+            "BINARY[1.]",
+            "BINARY.SIZE",
+            "BINARY.SIZE[1]<0.1>",
             "NONSENSE",
             "(FLAGS  UID)",
         ] {

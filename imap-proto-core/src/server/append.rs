@@ -1,4 +1,4 @@
-//! APPEND (RFC 9051 §6.3.12, RFC 3501 §6.3.11, RFC 7888, RFC 7889): a message flows to the store as it comes.
+//! APPEND (RFC 9051 §6.3.12, RFC 3501 §6.3.11, RFC 3516 §4.4, RFC 7888, RFC 7889): a message flows to the store as it comes.
 //!
 //! ```text
 //!  Folders ─▶ AppendOpen ─▶ `+` ─▶ AppendChunk… ─▶ last line ─▶ AppendCommit ─▶ OK [APPENDUID]
@@ -34,6 +34,8 @@ pub(super) struct Append {
     /// The octets announced; `None` for more than can be.
     size: Option<u64>,
     waits: bool,
+    /// Whether NUL may stand in it.
+    binary: bool,
     /// Octets still to come.
     left: u64,
     folder: Option<FolderId>,
@@ -61,6 +63,7 @@ impl Append {
             internal_date: head.internal_date,
             size: announced.octets,
             waits: announced.waits,
+            binary: head.binary,
             left: announced.octets.unwrap_or(u64::MAX),
             folder: None,
             stage: Stage::Start,
@@ -157,7 +160,20 @@ impl Append {
             self.stage = Stage::Literal;
             return wait(core, Patience::Data);
         }
-        let octets = core.inbox.take(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let mut have = usize::try_from(self.left).unwrap_or(usize::MAX);
+        if self.binary
+            && let Some(nul) = memchr::memchr(0, core.inbox.peek(have))
+        {
+            if nul == 0 {
+                // RFC 3516 §4.4: what FETCH BODY could not send afterwards is not taken; nothing is converted, so no
+                // signature breaks.
+                self.waits = false;
+                self.stage = Stage::Abandoned(Reply::no("UNKNOWN-CTE", "Binary content can't be stored, encode it"));
+                return core.ask(AppendAbandon);
+            }
+            have = nul;
+        }
+        let octets = core.inbox.take(have);
         self.left -= octets.len() as u64;
         core.ask(AppendChunk { octets })
     }

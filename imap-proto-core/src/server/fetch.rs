@@ -1,4 +1,4 @@
-//! FETCH (RFC 9051 §6.4.5, §7.5.2; RFC 3501 §6.4.5, §7.4.2; RFC 7162 §3.1.4, §3.2.6).
+//! FETCH (RFC 9051 §6.4.5, §7.5.2; RFC 3501 §6.4.5, §7.4.2; RFC 3516; RFC 7162 §3.1.4, §3.2.6).
 //!
 //! Rows come in pages, small contents with them; larger ones are read in ranges while there is room in the output, and
 //! the store's octets are passed on uncopied. What a client does not take is not asked for.
@@ -10,6 +10,7 @@
 //!     └──────────────────────────────────┘
 //! ```
 
+mod binary;
 mod section;
 
 use bytes::{BufMut, BytesMut};
@@ -26,7 +27,7 @@ use super::search::after;
 use super::since::Since;
 use super::state::{Core, Flow, Step, finish};
 use super::store::{messages, refused};
-use crate::command::{FetchItem, FetchItems, FetchModifiers, SectionOf, SequenceSet};
+use crate::command::{FetchItem, FetchItems, FetchModifiers, SectionOf, SequenceSet, Spelling};
 use crate::event::Event;
 use crate::request::{Answer, FlagsSet, Items, ReadBody, Refusal, SetFlags};
 use crate::response::{self, Quoted, Reply};
@@ -59,11 +60,13 @@ pub(super) struct Fetch {
     /// The row and the item that come next; the item is `None` before the row's first octet.
     row: usize,
     item: Option<usize>,
+    /// Whether an item of the row was written.
+    behind: bool,
     reading: Reading,
     asked: u64,
     found: u64,
-    /// Why a section could not be had.
-    failed: Option<Refusal>,
+    /// What to say of a section that could not be had.
+    failed: Option<Reply>,
     stage: Stage,
 }
 
@@ -137,6 +140,7 @@ impl Fetch {
             marked: UidSet::new(),
             row: 0,
             item: None,
+            behind: false,
             reading: Reading::default(),
             asked,
             found: 0,
@@ -284,8 +288,8 @@ impl Fetch {
         if let Some(done) = self.done.take() {
             return done;
         }
-        match self.failed {
-            Some(refusal) => refused_section(refusal),
+        match self.failed.take() {
+            Some(reply) => reply,
             // RFC 2180 §4.1: some messages were removed meanwhile, and the client could not know.
             None if self.found < self.asked && !self.uid => gone(),
             None if self.uid => Reply::ok("UID FETCH completed"),
@@ -337,7 +341,7 @@ impl Fetch {
         let recent = core.view.as_ref().is_some_and(|view| view.recent().contains(row.uid));
         let skeleton = page.skeleton(row).and_then(|octets| SkeletonRef::from_bytes(octets).ok());
         if skeleton.is_none() && self.options.projection.contains(Projection::SKELETON) {
-            self.failed = Some(Refusal::Corrupt);
+            self.failed = Some(refused_section(Refusal::Corrupt));
         }
         let items = std::mem::take(&mut self.items);
         let written = self.items(core, page, row, skeleton, seq, recent, &items);
@@ -363,24 +367,33 @@ impl Fetch {
                     return Err(Need::Room);
                 }
                 response::fetch_head(seq, core.out());
+                self.behind = false;
                 0
             }
         };
         for (at, item) in items.iter().enumerate().skip(first) {
             self.item = Some(at);
             match item {
-                FetchItem::Section(section) => self.section(core, page, row, skeleton, section, at > 0)?,
+                FetchItem::Section(section) if section.spelling == Spelling::Binary => {
+                    self.binary(core, page, row, skeleton, section)?;
+                }
+                FetchItem::Section(section) => self.section(core, page, row, skeleton, section)?,
+                FetchItem::BinarySize(part) => self.binary_size(core, page, row, skeleton, part)?,
                 item => {
+                    self.space(core);
                     let quoted = core.quoted;
                     let out = core.outbox.text();
-                    if at > 0 {
-                        out.put_u8(b' ');
-                    }
                     self.simple(page, row, skeleton, (recent, quoted), item, out);
                 }
             }
         }
         let marked = self.marked.contains(row.uid);
+        if !self.behind {
+            // What was asked for could not be had, and a response is never empty.
+            let out = core.outbox.text();
+            out.put_slice(b"UID ");
+            response::number(u64::from(row.uid.value()), out);
+        }
         let out = core.outbox.text();
         // RFC 9051 §6.4.5: when \Seen was set by this, the flags are told with it.
         if marked && !items.contains(&FetchItem::Flags) {
@@ -404,6 +417,13 @@ impl Fetch {
         let out = core.outbox.text();
         out.put_slice(b")\r\n");
         Ok(())
+    }
+
+    /// What parts an item from the one before it.
+    fn space(&mut self, core: &mut Core) {
+        if std::mem::replace(&mut self.behind, true) {
+            core.out().put_u8(b' ');
+        }
     }
 
     fn simple(
@@ -458,7 +478,7 @@ impl Fetch {
                 write_date(row.save_date.at_offset(0), out);
                 out.put_u8(b'"');
             }
-            FetchItem::Section(_) => {}
+            FetchItem::Section(_) | FetchItem::BinarySize(_) => {}
         }
     }
 
@@ -494,12 +514,15 @@ fn projection(items: &[FetchItem<'_>]) -> Projection {
             FetchItem::Envelope | FetchItem::Body | FetchItem::BodyStructure => {
                 Projection::SKELETON | Projection::DATES
             }
+            FetchItem::BinarySize(part) if part.is_empty() => Projection::DATES,
             FetchItem::Section(section)
                 if section.section.part.is_empty() && section.section.of == SectionOf::Whole =>
             {
                 Projection::DATES | Projection::CONTENT
             }
-            FetchItem::Section(_) => Projection::DATES | Projection::SKELETON | Projection::CONTENT,
+            FetchItem::Section(_) | FetchItem::BinarySize(_) => {
+                Projection::DATES | Projection::SKELETON | Projection::CONTENT
+            }
         }
     })
 }

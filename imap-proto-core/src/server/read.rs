@@ -121,6 +121,9 @@ fn announces(core: &Core, announced: Announced) -> Announces {
         return Announces::Part;
     }
     match head.append(&core.config.limits.bounds) {
+        Ok(AppendProgress::Message(head)) if head.binary && !core.config.offers(&["BINARY"]) => {
+            Announces::Refused(Reply::bad("Syntax error"))
+        }
         Ok(AppendProgress::Message(head)) => Announces::Message(Box::new(Append::new(&head, announced))),
         Ok(AppendProgress::Mailbox) => Announces::Part,
         Err(error) => Announces::Refused(bad(error)),

@@ -164,6 +164,7 @@ pub(crate) fn message_named(name: &str) -> Vec<u8> {
         "one" => b"From: Ann <ann@example.org>\r\nTo: tim@example.org\r\nSubject: first\r\nDate: Sun, 22 Nov 2026 10:00:00 +0000\r\nMessage-ID: <1@example.org>\r\n\r\nhello\r\nworld\r\n".to_vec(),
         "two" => b"From: Bob <bob@example.org>\r\nSubject: second\r\nContent-Type: multipart/alternative; boundary=b\r\n\r\npreamble\r\n--b\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nplain part\r\n--b\r\nContent-Type: text/html\r\nContent-Transfer-Encoding: 7bit\r\n\r\n<p>html part</p>\r\n--b--\r\n".to_vec(),
         "three" => b"Subject: third\r\n\r\n\r\n".to_vec(),
+        "encoded" => b"Subject: encoded\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Transfer-Encoding: base64\r\n\r\nVGhpcyBpcw0KIHRleHQ=\r\n--b\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: BASE64\r\n\r\nAGJpbmFyeQBvY3RldHMBAgME\r\n--b\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nGr=C3=BC=\r\n=C3=9Fe\r\n--b\r\nContent-Transfer-Encoding: x-own\r\n\r\nabc\r\n--b--\r\n".to_vec(),
         "nul" => b"Subject: a\0b\r\n\r\nc\0d\r\n".to_vec(),
         "empty" => b"\r\n".to_vec(),
         "big" => {

@@ -10,7 +10,8 @@ use mailstore_trait::id::EmailId;
 use mailstore_trait::item::{ItemPage, ItemRow};
 use mailstore_trait::mime::{Fields, SkeletonRef, Specifier};
 
-use super::Fetch;
+use super::binary::Decoding;
+use super::{Fetch, refused_section};
 use crate::command::{BodySection, SectionOf, Spelling, Text};
 use crate::request::Refusal;
 use crate::response::{self, Quoted};
@@ -26,6 +27,8 @@ pub(super) enum Reading {
     First(Option<Result<Bytes, Refusal>>),
     /// The literal was announced: so many octets are still to be sent, from this offset.
     Literal { offset: u64, left: u64, piece: Option<Bytes> },
+    /// A part that is decoded.
+    Decoding(Box<Decoding>),
     /// A header, gathered until it is whole.
     Header { email: EmailId, range: Range<u64>, octets: BytesMut, done: Option<Result<(), Refusal>> },
 }
@@ -46,6 +49,7 @@ impl Reading {
                 }
                 _ => false,
             },
+            Reading::Decoding(decoding) => decoding.answered(answer),
             Reading::Header { range, octets, done, .. } => {
                 match answer {
                     Ok(piece) => {
@@ -92,7 +96,6 @@ impl Fetch {
         row: &ItemRow,
         skeleton: Option<SkeletonRef<'_>>,
         section: &BodySection<'static>,
-        behind: bool,
     ) -> Result<(), Need> {
         if matches!(self.reading, Reading::Literal { .. }) {
             return self.literal(core, row.email);
@@ -109,11 +112,9 @@ impl Fetch {
             _ => None,
         };
         self.reading = Reading::Nothing;
+        self.space(core);
         let quoted = core.quoted;
         let out = core.outbox.text();
-        if behind {
-            out.put_u8(b' ');
-        }
         write_name(section, quoted, out);
         match (source, first) {
             (Source::None, _) => out.put_slice(b" NIL"),
@@ -123,13 +124,13 @@ impl Fetch {
             }
             (Source::Range(range), None) => write_length(range.end - range.start, out),
             (Source::Range(_), Some(Err(refusal))) => {
-                self.failed = Some(refusal);
+                self.failed = Some(refused_section(refusal));
                 out.put_slice(b" NIL");
             }
             (Source::Range(range), Some(Ok(octets))) => {
                 if octets.is_empty() {
                     // Nothing was announced yet: the section is told as missing.
-                    self.failed = Some(Refusal::Corrupt);
+                    self.failed = Some(refused_section(Refusal::Corrupt));
                     out.put_slice(b" NIL");
                     return Ok(());
                 }
@@ -199,7 +200,7 @@ impl Fetch {
             None => match self.header(row.email, range)? {
                 Ok(header) => filter(&header, fields, wanted),
                 Err(refusal) => {
-                    self.failed = Some(refusal);
+                    self.failed = Some(refused_section(refusal));
                     return Ok(Source::None);
                 }
             },
@@ -229,7 +230,7 @@ impl Fetch {
 }
 
 /// The part of a range that a partial names (RFC 9051 §6.4.5): a start behind the end is the empty piece there.
-fn cut(range: Range<u64>, partial: Option<(u64, u64)>) -> Range<u64> {
+pub(super) fn cut(range: Range<u64>, partial: Option<(u64, u64)>) -> Range<u64> {
     let Some((first, count)) = partial else { return range };
     let start = range.start.saturating_add(first).min(range.end);
     start..start.saturating_add(count).min(range.end)
@@ -237,14 +238,14 @@ fn cut(range: Range<u64>, partial: Option<(u64, u64)>) -> Range<u64> {
 
 /// RFC 3501 §4.3.1, §9 `CHAR8`: no NUL stands in a literal. One that a message holds is sent as 0x80, which means nothing
 /// in any charset of mail, so that sizes and partials stay true.
-fn without_nul(octets: Bytes) -> Bytes {
+pub(super) fn without_nul(octets: Bytes) -> Bytes {
     if memchr::memchr(0, &octets).is_none() {
         return octets;
     }
     octets.iter().map(|&octet| if octet == 0 { 0x80 } else { octet }).collect()
 }
 
-fn slice(octets: &Bytes, range: &Range<u64>) -> Option<Bytes> {
+pub(super) fn slice(octets: &Bytes, range: &Range<u64>) -> Option<Bytes> {
     let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
     (start <= end && end <= octets.len()).then(|| octets.slice(start..end))
 }
@@ -266,7 +267,7 @@ fn filter(header: &[u8], names: &[Text<'_>], wanted: bool) -> Bytes {
 }
 
 /// ` {n}` and its line end, or ` ""`.
-fn write_length(octets: u64, out: &mut BytesMut) {
+pub(super) fn write_length(octets: u64, out: &mut BytesMut) {
     if octets == 0 {
         out.put_slice(b" \"\"");
         return;
@@ -276,22 +277,27 @@ fn write_length(octets: u64, out: &mut BytesMut) {
     out.put_slice(b"}\r\n");
 }
 
+/// `1.2.3`
+pub(super) fn write_part(part: &[u32], out: &mut BytesMut) {
+    for (at, number) in part.iter().enumerate() {
+        if at > 0 {
+            out.put_u8(b'.');
+        }
+        response::number(u64::from(*number), out);
+    }
+}
+
 /// The name a section is answered by: as it was asked for, in upper case, with the origin of a partial.
-fn write_name(section: &BodySection<'_>, quoted: Quoted, out: &mut BytesMut) {
+pub(super) fn write_name(section: &BodySection<'_>, quoted: Quoted, out: &mut BytesMut) {
     match section.spelling {
         Spelling::Rfc822 => return out.put_slice(b"RFC822"),
         Spelling::Rfc822Header => return out.put_slice(b"RFC822.HEADER"),
         Spelling::Rfc822Text => return out.put_slice(b"RFC822.TEXT"),
         Spelling::Body => out.put_slice(b"BODY["),
+        Spelling::Binary => out.put_slice(b"BINARY["),
     }
-    let mut dot = false;
-    for number in &section.section.part {
-        if dot {
-            out.put_u8(b'.');
-        }
-        dot = true;
-        response::number(u64::from(*number), out);
-    }
+    write_part(&section.section.part, out);
+    let dot = !section.section.part.is_empty();
     let (word, fields): (&[u8], &[Text<'_>]) = match &section.section.of {
         SectionOf::Whole => (b"", &[]),
         SectionOf::Header => (b"HEADER", &[]),
