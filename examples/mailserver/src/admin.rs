@@ -14,6 +14,7 @@ use mailstore_trait::sasl::Secret;
 use crate::cli::{QueueCommand, UserCommand};
 use crate::config::Config;
 use crate::environment::System;
+use crate::signing::Signing;
 use crate::tls::Certificates;
 use crate::transfer::export::Format;
 use crate::{Failure, data, transfer};
@@ -216,6 +217,9 @@ pub(crate) fn check(config: &Config) -> Result<(), Failure> {
     }
     for route in &config.outbound.routes {
         println!("route {} to {}:{}, tls {}", route.domain, route.host, route.port, route.tls.name());
+    }
+    for (name, record) in Signing::new(&config.outbound.dkim)?.records() {
+        println!("publish {name} TXT {record}");
     }
     // One that nobody configured is made by the first run.
     if let Some(tls) = &config.tls {

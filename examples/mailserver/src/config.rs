@@ -1,6 +1,8 @@
 //! The configuration: every key optional, unknown keys refused, relative paths relative to the file.
 
+mod authentication;
 mod dns;
+mod network;
 mod units;
 
 use std::fmt;
@@ -10,7 +12,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+pub(crate) use authentication::{Authentication, Dkim, Enforcement};
 pub(crate) use dns::Dns;
+pub(crate) use network::Network;
 pub(crate) use units::{Octets, Span};
 
 /// What the server is to do. `mailserver.toml` beside the sources shows all keys.
@@ -30,6 +34,7 @@ pub(crate) struct Config {
     pub(crate) store: Store,
     pub(crate) outbound: Outbound,
     pub(crate) dns: Dns,
+    pub(crate) authentication: Authentication,
     pub(crate) limits: Limits,
 }
 
@@ -45,6 +50,7 @@ impl Default for Config {
             store: Store::default(),
             outbound: Outbound::default(),
             dns: Dns::default(),
+            authentication: Authentication::default(),
             limits: Limits::default(),
         }
     }
@@ -148,6 +154,8 @@ pub(crate) struct Outbound {
     pub(crate) delay_notice: Span,
     /// Messages on their way at the same time.
     pub(crate) concurrency: usize,
+    /// Keys that sign what users send.
+    pub(crate) dkim: Vec<Dkim>,
 }
 
 impl Default for Outbound {
@@ -159,6 +167,7 @@ impl Default for Outbound {
             give_up: Span(Duration::from_secs(5 * 86_400)),
             delay_notice: Span(Duration::from_secs(4 * 3600)),
             concurrency: 20,
+            dkim: Vec::new(),
         }
     }
 }
@@ -211,11 +220,16 @@ impl RouteTls {
 impl Route {
     /// Whether this route is for mail to `domain`.
     pub(crate) fn matches(&self, domain: &str) -> bool {
-        match self.domain.strip_prefix('*') {
-            Some("") => true,
-            Some(parent) => domain.len() > parent.len() && ends_with_ignoring_case(domain, parent),
-            None => self.domain.eq_ignore_ascii_case(domain),
-        }
+        matches(&self.domain, domain)
+    }
+}
+
+/// Whether a domain is this one, below this `*.` one, or any for `*`.
+fn matches(pattern: &str, domain: &str) -> bool {
+    match pattern.strip_prefix('*') {
+        Some("") => true,
+        Some(parent) => domain.len() > parent.len() && ends_with_ignoring_case(domain, parent),
+        None => pattern.eq_ignore_ascii_case(domain),
     }
 }
 
@@ -297,6 +311,9 @@ impl Config {
             tls.certificate = base.join(&tls.certificate);
             tls.key = base.join(&tls.key);
         }
+        for dkim in &mut self.outbound.dkim {
+            dkim.key = base.join(&dkim.key);
+        }
         for route in &mut self.outbound.routes {
             route.password_file = route.password_file.as_ref().map(|path| base.join(path));
             route.ca = route.ca.as_ref().map(|path| base.join(path));
@@ -333,6 +350,12 @@ impl Config {
                     format!("{}: a login needs tls = \"required\" or \"implicit\"", route.domain),
                 );
             }
+        }
+        if let Some(key) = self.outbound.dkim.iter().find(|key| !is_domain(&key.domain) || !is_domain(&key.selector)) {
+            return wrong(
+                "outbound.dkim",
+                format!("{:?} and {:?} must be a domain and a name in it", key.domain, key.selector),
+            );
         }
         if self.limits.line_length.0 < 1000 {
             return wrong("limits.line_length", "at least 1000 octets (RFC 5321 §4.5.3.1.6)".into());

@@ -6,11 +6,14 @@
 //! | `serve` | the server's life: open, listen, signals, end |
 //! | `listener`, `stream`, `tls`, `throttle` | accepting connections |
 //! | `server` | what connections share; one file for each protocol |
+//! | `authentication`, `signing` | SPF, DKIM, ARC, DMARC of what comes in; DKIM of what goes out |
+//! | `dns` | the resolver |
 //! | `outbound` | the queue's worker |
 //! | `admin` | users and queue from the command line |
 //! | `transfer` | import and export |
 
 mod admin;
+mod authentication;
 mod cli;
 mod config;
 mod data;
@@ -22,6 +25,7 @@ mod outbound;
 mod serve;
 mod server;
 mod shutdown;
+mod signing;
 mod stream;
 mod throttle;
 mod tls;
@@ -42,6 +46,10 @@ enum Failure {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Data(#[from] data::DataError),
+    #[error("dkim: {0}")]
+    Signing(#[from] signing::SigningError),
+    #[error("dns: {0}")]
+    Dns(hickory_resolver::net::NetError),
     #[error("TLS: {0}")]
     Tls(#[from] tls::TlsError),
     #[error("listening at {address}: {source}")]

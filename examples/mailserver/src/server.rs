@@ -17,11 +17,14 @@ use mailstore_trait::store::MailStore;
 use tokio::sync::Notify;
 
 pub(crate) use self::smtp::policy;
+use crate::Failure;
+use crate::authentication::Authentication;
 use crate::config::Config;
 use crate::environment::System;
 use crate::listener::Service;
+use crate::signing::Signing;
 use crate::throttle::{Throttle, Throttled};
-use crate::tls::{Acceptor, Certificates, TlsError};
+use crate::tls::{Acceptor, Certificates};
 
 /// Everything a connection needs.
 pub(crate) struct Server {
@@ -33,6 +36,8 @@ pub(crate) struct Server {
     environment: Arc<dyn Environment>,
     acceptors: Acceptors,
     smtp: smtp::Configs,
+    authentication: Arc<Authentication>,
+    signing: Arc<Signing>,
     pop3: Arc<pop3_proto::Config>,
     imap: Arc<imap_proto_core::Config>,
     /// Rung whenever a message was put into the queue.
@@ -53,10 +58,12 @@ impl Server {
         store: Arc<Store>,
         certificates: &Certificates,
         queued: Arc<Notify>,
-    ) -> Result<Server, TlsError> {
+    ) -> Result<Server, Failure> {
         let throttle = Throttle::new(&config.limits);
         let users = store.users().clone();
         let directory: Arc<dyn Directory> = Arc::new(users.clone());
+        let resolver = crate::dns::resolver(&config.dns).map_err(Failure::Dns)?;
+        let authentication = Authentication::new(&config.hostname, config.authentication.clone(), resolver);
         let authenticator = Throttled { inner: users, throttle: Arc::clone(&throttle) };
         Ok(Server {
             throttle,
@@ -72,6 +79,8 @@ impl Server {
                 imap: certificates.acceptor(&[b"imap"])?,
             },
             smtp: smtp::Configs::new(config),
+            authentication: Arc::new(authentication),
+            signing: Arc::new(Signing::new(&config.outbound.dkim)?),
             pop3: Arc::new(pop3::config(config)),
             imap: Arc::new(imap::config(config)),
             queued,

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use mailstore_trait::drive::{Embedder, Ended, drive};
 use mailstore_trait::session::Peer;
 use smtp_proto::config::{Config as Smtp, Role};
-use smtp_proto::store::{Fulfiller, Policy, World};
+use smtp_proto::store::{Filter, Fulfiller, Policy, World};
 use smtp_proto::{Event, Server as Session};
 use tokio::sync::Notify;
 
@@ -78,6 +78,12 @@ impl Server {
             _ => &self.smtp.relay,
         };
         let mut fulfiller = Fulfiller::new(self.world(), Arc::clone(policy), &peer);
+        let filter: Option<Arc<dyn Filter>> = match service {
+            Service::Submission | Service::Submissions => Some(Arc::clone(&self.signing) as _),
+            Service::Smtp => Some(Arc::clone(&self.authentication) as _),
+            _ => None,
+        };
+        filter.into_iter().for_each(|filter| fulfiller.set_filter(filter));
         let mut watcher = Watcher { peer: peer.clone(), shutdown: shutdown.poller(), queued: Arc::clone(&self.queued) };
         let mut session = Session::new(Arc::clone(config), peer);
         drive(&mut session, &mut stream, &mut fulfiller, &mut watcher, &self.drive).await

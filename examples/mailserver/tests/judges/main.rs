@@ -12,8 +12,10 @@
 )]
 
 mod async_imap;
+mod authentication;
 mod collect;
 mod curl;
+mod dns;
 mod hostile;
 mod imapclient;
 mod imapflow;
