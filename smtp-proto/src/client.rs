@@ -3,13 +3,15 @@
 //! RFC 5321 §3 and §4, RFC 2033, 2920, 3207, 3461, 4954, 6152, 6531. The first question is which message to send, so
 //! that whatever goes wrong from the greeting on is reported as that message's outcome: each message handed out by
 //! [`NextMessage`] gets exactly one [`Report`], as long as the report is
-//! answered. MAIL, all RCPTs and DATA leave in one flight where PIPELINING is offered.
+//! answered. MAIL, all RCPTs and DATA leave in one flight where PIPELINING is offered; the message follows by BDAT where
+//! CHUNKING is. One connection carries as many messages as [`NextMessage`] hands out and the server's LIMITS allow.
 //!
 //! ```text
 //!  AwaitMessage ─▶ Greeting ─▶ Hello ─▶ (StartTls ─▶ Layer ─▶ Hello) ─▶ (AwaitLogin ─▶ Auth ⇄ AwaitResponse)
 //!       ▲                                                                  │
 //!       │   AwaitReport ◀─ FinalDot ◀─ Body ⇄ AwaitPage ◀─ Flight ◀────────┘
-//!       └──────┘ RSET where the transaction was left open
+//!       └──────┘ RSET where the transaction was left open   ▲   a chunk refused: Refused, then RSET
+//!                                                           └── the recipients that did not fit
 //! ```
 
 mod capabilities;
@@ -33,16 +35,15 @@ use mailstore_trait::session::{
 
 use crate::config::Extensions;
 use crate::reply::{Reply, ReplyReader, ServerReply};
-pub use capabilities::Capabilities;
-pub use config::{Config, Limits, Timeouts, TlsPolicy};
+pub use capabilities::{Capabilities, ServerLimits};
+pub use config::{Config, EightBit, Limits, Timeouts, TlsPolicy};
 #[cfg(feature = "store")]
 pub(crate) use flight::notify_words;
-use flight::{Flight, Transaction};
+use flight::{Flight, Sending, Transaction};
 use request::{
     Answer, Answered, Challenge, Credentials, Failure, Login, Next, NextMessage, Outcome, Report, Request, Response,
     Stage, Succeeded,
 };
-use stuff::Stuffer;
 
 /// RFC 5321 §4.5.3.1.4: octets of a command line, CRLF included.
 const COMMAND_LINE: usize = 512;
@@ -68,6 +69,8 @@ pub struct Client {
     authenticated: bool,
     transaction: Option<Box<Transaction>>,
     sent: usize,
+    /// MAIL commands since the last hello.
+    transactions: usize,
     deadline: Option<Instant>,
     /// At how many unsent octets the server last drained something.
     stalled: Option<usize>,
@@ -108,10 +111,15 @@ enum State {
     AwaitResponse,
     AwaitSucceeded,
     Flight(Flight),
-    Body(Stuffer, u64),
-    AwaitPage(Stuffer, u64),
-    /// So many replies to the final dot are still to come.
-    FinalDot(usize),
+    Body(Sending),
+    AwaitPage(Sending),
+    /// Replies to chunks before the last, and then so many to it or to the final dot, are still to come.
+    FinalDot {
+        chunks: usize,
+        left: usize,
+    },
+    /// A chunk was refused; so many replies to what was sent behind it are still to come.
+    Refused(usize),
     Reset,
     AwaitReport(After),
     Quit,
@@ -160,6 +168,7 @@ impl Client {
             authenticated: false,
             transaction: None,
             sent: 0,
+            transactions: 0,
             deadline: None,
             stalled: None,
             shutdown: false,
@@ -186,8 +195,8 @@ impl Client {
             State::Greeting | State::Hello { .. } => timeouts.greeting,
             State::Layer { .. } => timeouts.layer,
             State::Flight(flight) => flight.patience(timeouts),
-            State::Body(..) => timeouts.block,
-            State::FinalDot(_) => timeouts.final_dot,
+            State::Body(_) | State::Refused(_) => timeouts.block,
+            State::FinalDot { .. } => timeouts.final_dot,
             State::Quit => timeouts.quit,
             State::StartTls | State::Auth | State::Reset => timeouts.command,
             _ => timeouts.answer,
@@ -229,7 +238,7 @@ impl Client {
                 Some(done) => self.secured(now, done),
                 None => Step::Idle,
             },
-            State::Body(..) => self.body(now, unsent),
+            State::Body(_) => self.body(now, unsent),
             State::Flight(_) => {
                 self.fill(now);
                 self.read(now)
@@ -269,8 +278,9 @@ impl Client {
             State::StartTls | State::Layer { .. } => Stage::StartTls,
             State::AwaitLogin | State::Auth | State::AwaitResponse | State::AwaitSucceeded => Stage::Auth,
             State::Flight(flight) => flight.stage(),
-            State::Body(..) | State::AwaitPage(..) => Stage::Body,
-            State::FinalDot(_) => Stage::FinalDot,
+            State::Body(_) | State::AwaitPage(_) | State::Refused(_) => Stage::Body,
+            State::Reset => Stage::Mail,
+            State::FinalDot { .. } => Stage::FinalDot,
             _ => Stage::Greeting,
         }
     }
@@ -282,7 +292,10 @@ impl Client {
         }
         // RFC 5321 §3.8: 421 may answer anything, and the server closes behind it.
         if value.code == 421
-            && !matches!(self.state, State::Quit | State::Flight(_) | State::FinalDot(_) | State::Body(..))
+            && !matches!(
+                self.state,
+                State::Quit | State::Flight(_) | State::FinalDot { .. } | State::Refused(_) | State::Body(_)
+            )
         {
             let stage = self.stage();
             return self.refused(now, stage, value);
@@ -309,12 +322,17 @@ impl Client {
             State::StartTls => self.log_in(now),
             State::Auth => self.auth_reply(now, reply, value),
             State::Flight(_) => self.flight_reply(now, value),
-            State::FinalDot(_) => self.final_reply(now, value),
-            State::Body(..) => self.early_reply(now, value),
-            State::Reset if value.is_positive() => self.next_message(now),
+            State::FinalDot { .. } => self.final_reply(now, value),
+            State::Body(_) => self.early_reply(now, value),
+            State::Refused(left) if value.code != 421 => {
+                let left = left.saturating_sub(1);
+                self.swallowed(now, left)
+            }
+            State::Refused(_) => self.refused(now, Stage::Body, value),
+            State::Reset if value.is_positive() => self.transact(now),
             State::Reset => {
-                self.close(CloseReason::Protocol);
-                Step::Again
+                let failure = Failure { stage: Stage::Mail, reply: value, remote: true };
+                self.conclude(now, &failure, After::Close(CloseReason::Protocol))
             }
             State::Quit => {
                 self.close(CloseReason::Quit);
@@ -468,7 +486,7 @@ impl Client {
             (State::AwaitSucceeded, Answer::Succeeded(false)) => {
                 self.fail(now, Stage::Auth, request::IMPOSTOR, CloseReason::Protocol)
             }
-            (State::AwaitPage(stuffer, offset), Answer::ReadBody(page)) => self.page(now, stuffer, offset, page),
+            (State::AwaitPage(sending), Answer::ReadBody(page)) => self.page(now, sending, page),
             (State::AwaitReport(after), Answer::Report(())) => match after {
                 After::Next => {
                     self.sent += 1;
@@ -478,6 +496,10 @@ impl Client {
                         self.send("RSET");
                         self.enter(now, State::Reset);
                         return Step::Again;
+                    }
+                    // RFC 9422 §4: MAILMAX is over; another message needs another connection.
+                    if self.capabilities.limits.mails.is_some_and(|mails| self.transactions >= mails) {
+                        return self.goodbye(now);
                     }
                     self.next_message(now)
                 }
@@ -547,8 +569,8 @@ impl Client {
             State::AwaitMessage => {
                 self.close(if reason == CloseReason::Timeout { CloseReason::Unanswered } else { reason })
             }
-            State::Start | State::Quit | State::Reset => self.close(reason),
-            State::Body(..) if reason == CloseReason::Timeout => {
+            State::Start | State::Quit => self.close(reason),
+            State::Body(_) if reason == CloseReason::Timeout => {
                 return self.fail(now, Stage::Body, request::STALLED, CloseReason::Stalled);
             }
             state => {
@@ -573,7 +595,7 @@ impl State {
                 | State::AwaitLogin
                 | State::AwaitResponse
                 | State::AwaitSucceeded
-                | State::AwaitPage(..)
+                | State::AwaitPage(_)
                 | State::AwaitReport(_)
         )
     }

@@ -117,6 +117,9 @@ pub fn smtp_client(data: &[u8]) {
     let Some(([kind, step], script)) = data.split_first_chunk::<2>() else { return };
     let mut config = client::Config::new("client.example");
     (config.lmtp, config.login) = (kind & 1 != 0, kind & 2 != 0);
+    if kind & 4 != 0 {
+        config.limits.page = 3;
+    }
     let window = config.limits.window;
     let mut client = Client::new(Arc::new(config), None);
     let (mut handed, mut reported) = (0_usize, 0_usize);
@@ -137,10 +140,11 @@ pub fn smtp_client(data: &[u8]) {
             pending.answer(Response::Octets(octets))
         }
         Request::Succeeded(pending) => pending.answer(true),
-        Request::ReadBody(pending) if pending.query.offset == 0 => {
-            pending.answer(Page::Octets(Bytes::from_static(b".\r\n\n.\rx")))
+        Request::ReadBody(pending) => {
+            let left = usize::try_from(pending.query.offset).ok().and_then(|at| b".\r\n\n.\rx".get(at..));
+            let page: Vec<u8> = left.unwrap_or_default().iter().copied().take(pending.query.max).collect();
+            pending.answer(if page.is_empty() { Page::End } else { Page::Octets(page.into()) })
         }
-        Request::ReadBody(pending) => pending.answer(Page::End),
         Request::Report(pending) => {
             assert_eq!(pending.query.outcomes.len(), 2);
             reported += 1;

@@ -14,7 +14,7 @@ use smtp_proto::address::{Address, Grammar};
 use smtp_proto::client::request::{
     Answered, Credentials, Failure, Next, Outcome, Outgoing, Page, Request, Response, Stage,
 };
-use smtp_proto::client::{Client, Config, TlsPolicy};
+use smtp_proto::client::{Client, Config, EightBit, TlsPolicy};
 use smtp_proto::command::params::{Body, Notify, Ret};
 use smtp_proto::config::Extensions;
 use smtp_proto::request::{Envelope, Recipient, Sender};
@@ -200,8 +200,9 @@ fn one_flight_when_pipelining_is_offered() {
 
 #[test]
 fn one_command_at_a_time_without_pipelining() {
-    for config in [relay(), Config { pipelining: false, ..relay() }] {
-        let offer = if config.pipelining { "250 mx\n" } else { "250-mx\n250 PIPELINING\n" };
+    for config in [relay(), Config { extensions: Extensions::all() - Extensions::PIPELINING, ..relay() }] {
+        let used = config.extensions.contains(Extensions::PIPELINING);
+        let offer = if used { "250 mx\n" } else { "250-mx\n250 PIPELINING\n" };
         let mut rig = Rig2::new(config, vec![message(&["a@b", "c@d"], "x\r\n")]);
         rig.hear("220 mx\n");
         assert_eq!(rig.hear(offer), "MAIL FROM:<from@a.example>\r\n");
@@ -279,14 +280,182 @@ fn data_and_final_dot_refused() {
     assert_eq!(rig.failure(1, 0), (true, Stage::FinalDot, "554 5.7.1 spam".into(), true));
 }
 
+/// RFC 5321 §4.5.3.1.10: 452 and, from older servers, 552 say that there are too many recipients; the rest goes in a
+/// second transaction, which is no larger than what the server took.
 #[test]
-fn too_many_recipients_is_temporary() {
-    let mut rig = Rig2::new(relay(), vec![message(&["a@b", "c@d"], "x\r\n")]);
+fn too_many_recipients_go_in_another_transaction() {
+    for refusal in ["452 4.5.3 too many", "552 too many"] {
+        let mut rig = Rig2::new(relay(), vec![message(&["a@b", "c@d", "e@f"], "x\r\n")]);
+        rig.hear("220 mx\n");
+        rig.hear("250-mx\n250 PIPELINING\n");
+        rig.hear(&format!("250 ok\n250 ok\n{refusal}\n{refusal}\n354 go\n"));
+        let again = "MAIL FROM:<from@a.example>\r\nRCPT TO:<c@d>\r\nDATA\r\n";
+        assert_eq!(rig.hear("250 first\n"), again);
+        rig.hear("250 ok\n250 ok\n354 go\n");
+        rig.hear("250 second\n");
+        assert_eq!(rig.hear("250 ok\n550 gone\n503 nobody\n"), "RSET\r\n");
+        let replies: Vec<String> = rig.reports[0]
+            .iter()
+            .map(|outcome| match outcome {
+                Outcome::Delivered(reply) => reply.to_string(),
+                Outcome::Deferred(failure) | Outcome::Failed(failure) => failure.reply.to_string(),
+            })
+            .collect();
+        assert_eq!(replies, ["250 first", "250 second", "550 gone"]);
+    }
+    // A full mailbox is no reason to try again at once, and nor is a server that takes nobody.
+    for (first, refusal) in [("250 ok", "452 4.2.2 full"), ("452 4.5.3 too many", "452 4.5.3 too many")] {
+        let mut rig = Rig2::new(relay(), vec![message(&["a@b", "c@d"], "x\r\n")]);
+        rig.hear("220 mx\n");
+        rig.hear("250-mx\n250 PIPELINING\n");
+        rig.hear(&format!("250 ok\n{first}\n{refusal}\n354 go\n"));
+        rig.hear("250 ok\n");
+        assert_eq!((rig.reports.len(), rig.failure(0, 1).0), (1, false));
+    }
+}
+
+/// RFC 9422 §4: what a server says of its limits is kept.
+#[test]
+fn limits_of_the_server_are_kept() {
+    let script = |limits: &str, recipients: &[&str]| {
+        let mut rig = Rig2::new(relay(), vec![message(recipients, "x\r\n"), message(&["z@z"], "x\r\n")]);
+        rig.hear("220 mx\n");
+        let mut said = rig.hear(&format!("250-mx\n250-LIMITS {limits}\n250 PIPELINING\n"));
+        let mut transactions = Vec::new();
+        while said.starts_with("MAIL") {
+            let count = said.matches("RCPT").count();
+            transactions.push(count);
+            rig.hear(&format!("250 ok\n{}354 go\n", "250 ok\n".repeat(count)));
+            said = rig.hear("250 ok\n");
+        }
+        assert_eq!(said, "QUIT\r\n");
+        (transactions, rig)
+    };
+    let recipients = ["a@b", "c@D", "e@d", "g@b", "h@i"];
+    assert_eq!(script("RCPTMAX=2", &recipients).0, [2, 2, 1, 1]);
+    assert_eq!(script("RCPTDOMAINMAX=1", &recipients).0, [2, 2, 1, 1]);
+    assert_eq!(script("RCPTDOMAINMAX=2 RCPTMAX=3", &recipients).0, [3, 2, 1]);
+    let (transactions, rig) = script("MAILMAX=2", &recipients);
+    assert_eq!((transactions, rig.messages.len()), (vec![5, 1], 0));
+    let (transactions, rig) = script("MAILMAX=1", &recipients);
+    assert_eq!((transactions, rig.messages.len()), (vec![5], 1), "the second message needs another connection");
+    let (transactions, rig) = script("MAILMAX=2 RCPTMAX=2", &recipients);
+    assert_eq!((transactions, rig.messages.len()), (vec![2, 2], 1));
+    assert!(matches!(rig.reports[0][3], Outcome::Delivered(_)));
+    assert_eq!(rig.failure(0, 4).1, Stage::Mail);
+}
+
+/// RFC 3030 §2: the message goes by BDAT where CHUNKING is offered, its dots as they are, once somebody was accepted.
+#[test]
+fn chunks_where_they_are_offered() {
+    let offer = "250-mx\n250-PIPELINING\n250 CHUNKING\n";
+    let mut rig = Rig2::new(relay(), vec![message(&["a@b", "c@d"], ".dot\r\nbare\nline")]);
     rig.hear("220 mx\n");
-    rig.hear("250-mx\n250 PIPELINING\n");
-    rig.hear("250 ok\n250 ok\n552 too many\n354 go\n");
-    rig.hear("250 ok\n");
-    assert!(!rig.failure(0, 1).0);
+    let flight = "MAIL FROM:<from@a.example>\r\nRCPT TO:<a@b>\r\nRCPT TO:<c@d>\r\n";
+    assert_eq!(rig.hear(offer), flight, "no DATA");
+    assert_eq!(rig.hear("250 ok\n250 ok\n"), "", "not before all replies are in");
+    assert_eq!(rig.hear("550 no\n"), "BDAT 16 LAST\r\n.dot\r\nbare\r\nline");
+    assert_eq!(rig.hear("250 2.0.0 taken\n"), "QUIT\r\n");
+    assert!(matches!(&rig.reports[0][0], Outcome::Delivered(reply) if reply.text == "taken"));
+    assert!(rig.failure(0, 1).0);
+    // Nobody was accepted: no octet of it goes.
+    let mut rig = Rig2::new(relay(), vec![message(&["a@b"], "x\r\n")]);
+    rig.hear("220 mx\n");
+    rig.hear(offer);
+    assert_eq!(rig.hear("250 ok\n550 no\n"), "RSET\r\n");
+    // Not used where the configuration has it so.
+    let mut rig = Rig2::new(
+        Config { extensions: Extensions::all() - Extensions::CHUNKING, ..relay() },
+        vec![message(&["a@b"], "x\r\n")],
+    );
+    rig.hear("220 mx\n");
+    assert!(rig.hear(offer).ends_with("DATA\r\n"));
+    // A message that turns out shorter than was said, and one without an octet.
+    for (size, text, expected) in [(9, "x\r\n", "BDAT 3\r\nx\r\nBDAT 0 LAST\r\n"), (0, "", "BDAT 0 LAST\r\n")] {
+        let (mut outgoing, body) = message(&["a@b"], text);
+        outgoing.size = size;
+        let mut rig = Rig2::new(relay(), vec![(outgoing, body)]);
+        rig.hear("220 mx\n");
+        rig.hear(offer);
+        assert_eq!(rig.hear("250 ok\n250 ok\n"), expected);
+    }
+}
+
+/// RFC 3030 §2: chunks are pipelined where PIPELINING is offered, and sent one by one where it is not.
+#[test]
+fn chunks_and_their_replies() {
+    let mut config = relay();
+    config.limits.page = 10;
+    let text = "0123456789".repeat(3);
+    let begin = |offer: &str, lmtp: bool| {
+        let mut rig = Rig2::new(Config { lmtp, ..config.clone() }, vec![message(&["a@b", "c@d"], &text)]);
+        rig.hear("220 mx\n");
+        let mut said = rig.hear(&format!("250-mx\n250-{offer}\n250 CHUNKING\n"));
+        for _ in 0..3 {
+            said = rig.hear("250 ok\n");
+        }
+        (rig, said)
+    };
+    let (mut rig, said) = begin("PIPELINING", false);
+    assert_eq!(said, "BDAT 10\r\n0123456789BDAT 10\r\n0123456789BDAT 10 LAST\r\n0123456789");
+    rig.hear("250 one\n250 two\n");
+    assert_eq!(rig.hear("250 three\n"), "QUIT\r\n");
+    assert!(matches!(&rig.reports[0][1], Outcome::Delivered(reply) if reply.text == "three"));
+    // The first is refused: the others are by their order, and the transaction is ended by RSET.
+    let (mut rig, _) = begin("PIPELINING", false);
+    rig.hear("552 5.3.4 too big\n");
+    rig.hear("503 no\n");
+    assert_eq!(rig.hear("503 no\n"), "RSET\r\n");
+    assert_eq!(rig.failure(0, 0), (true, Stage::Body, "552 5.3.4 too big".into(), true));
+    for (offer, lmtp) in [("SIZE", false), ("PIPELINING", true)] {
+        let (mut rig, said) = begin(offer, lmtp);
+        assert_eq!(said, "BDAT 10\r\n0123456789");
+        assert_eq!(rig.hear("250 one\n"), "BDAT 10\r\n0123456789");
+        assert_eq!(rig.hear("250 two\n"), "BDAT 10 LAST\r\n0123456789");
+        rig.hear("250 three\n");
+        assert_eq!(rig.reports.len(), usize::from(!lmtp));
+        rig.hear(if lmtp { "450 later\n" } else { "" });
+        assert_eq!(matches!(rig.reports[0][1], Outcome::Deferred(_)), lmtp);
+        let (mut rig, _) = begin(offer, lmtp);
+        assert_eq!(rig.hear("452 4.3.1 full\n"), "RSET\r\n");
+        assert_eq!(rig.failure(0, 1), (false, Stage::Body, "452 4.3.1 full".into(), true));
+    }
+    let (mut rig, _) = begin("PIPELINING", false);
+    rig.hear("421 4.3.2 going\n");
+    assert_eq!((rig.closed, rig.failure(0, 0).0), (Some(CloseReason::Protocol), false));
+}
+
+/// RFC 3030 §3: binary messages go by BDAT, octet for octet, and only to whoever takes them.
+#[test]
+fn binary_messages_go_as_they_are() {
+    let (mut outgoing, body) = message(&["a@b"], "\n.\r\r\n.\r\n\r");
+    outgoing.envelope.sender.body = Body::BinaryMime;
+    let mut rig = Rig2::new(relay(), vec![(outgoing.clone(), body.clone())]);
+    rig.hear("220 mx\n");
+    let said = rig.hear("250-mx\n250-CHUNKING\n250-PIPELINING\n250 BINARYMIME\n");
+    assert_eq!(said, "MAIL FROM:<from@a.example> BODY=BINARYMIME\r\nRCPT TO:<a@b>\r\n");
+    assert_eq!(rig.hear("250 ok\n250 ok\n"), "BDAT 9 LAST\r\n\n.\r\r\n.\r\n\r");
+    for offer in ["250-mx\n250 CHUNKING\n", "250-mx\n250 BINARYMIME\n"] {
+        let mut rig = Rig2::new(relay(), vec![(outgoing.clone(), body.clone())]);
+        rig.hear("220 mx\n");
+        assert_eq!(rig.hear(offer), "QUIT\r\n");
+        assert_eq!(rig.failure(0, 0).1, Stage::Requirements);
+    }
+}
+
+/// RFC 6152 §3: what becomes of 8-bit messages where 8BITMIME is not offered is the embedder's to say.
+#[test]
+fn eight_bit_without_8bitmime() {
+    let (mut outgoing, body) = message(&["a@b"], "zo\u{eb}\r\n");
+    outgoing.envelope.sender.body = Body::EightBitMime;
+    for (eight_bit, expected) in [(EightBit::Send, "MAIL FROM:<from@a.example>\r\n"), (EightBit::Refuse, "QUIT\r\n")] {
+        let mut rig = Rig2::new(Config { eight_bit, ..relay() }, vec![(outgoing.clone(), body.clone())]);
+        rig.hear("220 mx\n");
+        assert_eq!(rig.hear("250 mx\n"), expected);
+        if eight_bit == EightBit::Refuse {
+            assert_eq!(rig.failure(0, 0).2.get(..9), Some("554 5.6.3"));
+        }
+    }
 }
 
 #[test]
@@ -581,7 +750,7 @@ fn many_recipients_in_bounded_flights() {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let (client, server) = together(relay(), common::relay(), vec![message(&names, "text\r\n")], 1000);
     assert!(client.reports[0].iter().all(|outcome| matches!(outcome, Outcome::Delivered(_))));
-    assert_eq!(server.committed.len(), 1);
+    assert_eq!(server.committed.len(), 5, "a hundred in a transaction");
 }
 
 /// RFC 5321 §4.3.2: a server may answer with codes nobody has heard of; the first digit says what they mean.

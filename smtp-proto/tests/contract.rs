@@ -167,7 +167,9 @@ fn client(config: client::Config) -> Subject<'static, Client> {
 }
 
 /// What servers say, whole: much of it before it is asked for, which a client must not mind.
-const SERVERS: [&[u8]; 5] = [
+const SERVERS: [&[u8]; 7] = [
+    b"220 mx\r\n250-mx\r\n250-PIPELINING\r\n250-CHUNKING\r\n250 LIMITS RCPTMAX=1\r\n250 ok\r\n250 ok\r\n250 ok\r\n250 ok\r\n250 ok\r\n552 no\r\n503 no\r\n250 ok\r\n",
+    b"220 mx\r\n250-mx\r\n250 CHUNKING\r\n250 ok\r\n250 ok\r\n452 4.5.3 no\r\n250 ok\r\n452 no\r\n250 reset\r\n250 ok\r\n250 ok\r\n",
     b"220 mx\r\n250-mx\r\n250 PIPELINING\r\n250 ok\r\n250 ok\r\n550 no\r\n354 go\r\n250 ok\r\n250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n250 ok\r\n221 bye\r\n",
     b"220 mx\r\n502 what\r\n250 old\r\n250 ok\r\n250 ok\r\n250 ok\r\n451 no\r\n250 reset\r\n421 bye\r\n",
     b"554 no\r\n",

@@ -1,4 +1,4 @@
-//! What a server offers in its EHLO reply: RFC 5321 §4.1.1.1, RFC 1870 §3, RFC 4954 §3.
+//! What a server offers in its EHLO reply: RFC 5321 §4.1.1.1, RFC 1870 §3, RFC 4954 §3, RFC 9422 §4.
 
 use crate::config::Extensions;
 use crate::reply::ServerReply;
@@ -13,13 +13,51 @@ pub struct Capabilities {
     pub size: Option<u64>,
     /// SASL mechanisms, upper case.
     pub mechanisms: Vec<String>,
+    /// What LIMITS names.
+    pub limits: ServerLimits,
+}
+
+/// How much a server takes, as it says by LIMITS (RFC 9422 §4). What is `None` it does not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServerLimits {
+    /// MAILMAX: transactions on one connection.
+    pub mails: Option<usize>,
+    /// RCPTMAX: recipients of one transaction.
+    pub recipients: Option<usize>,
+    /// RCPTDOMAINMAX: domains among the recipients of one transaction.
+    pub domains: Option<usize>,
+}
+
+impl ServerLimits {
+    /// RFC 9422 §3: words of `name=value` in any order; unknown names are passed over.
+    // A value has one to six digits and is not 0; any other is as good as none.
+    fn read(words: &str) -> ServerLimits {
+        let mut limits = ServerLimits::default();
+        for (name, value) in words.split([' ', '\t']).filter_map(|word| word.split_once('=')) {
+            let digits = (1..=6).contains(&value.len()) && value.bytes().all(|octet| octet.is_ascii_digit());
+            let value = if digits { value.parse().ok().filter(|value| *value > 0) } else { None };
+            match name.to_ascii_uppercase().as_str() {
+                "MAILMAX" => limits.mails = value,
+                "RCPTMAX" => limits.recipients = value,
+                "RCPTDOMAINMAX" => limits.domains = value,
+                _ => {}
+            }
+        }
+        limits
+    }
 }
 
 impl Capabilities {
     /// Nothing offered: before EHLO, after TLS, after HELO.
     #[must_use]
     pub fn none() -> Capabilities {
-        Capabilities { extensions: Extensions::empty(), size: None, mechanisms: Vec::new() }
+        Capabilities {
+            extensions: Extensions::empty(),
+            size: None,
+            mechanisms: Vec::new(),
+            limits: ServerLimits::default(),
+        }
     }
 
     /// Reads an EHLO reply; its first line is the greeting.
@@ -29,6 +67,10 @@ impl Capabilities {
             // Some servers wrote `AUTH=LOGIN` before RFC 4954; the words behind it count all the same.
             let mut words = line.split([' ', '=', '\t']).filter(|word| !word.is_empty());
             let Some(keyword) = words.next() else { continue };
+            if keyword.eq_ignore_ascii_case("LIMITS") {
+                found.limits = ServerLimits::read(line);
+                continue;
+            }
             let extension = match keyword.to_ascii_uppercase().as_str() {
                 "PIPELINING" => Extensions::PIPELINING,
                 "8BITMIME" => Extensions::EIGHT_BIT_MIME,
@@ -77,5 +119,18 @@ mod tests {
         let reply = ServerReply { code: 250, lines: vec!["PIPELINING".into(), "SIZE 0".into()] };
         assert_eq!(Capabilities::read(&reply).size, None);
         assert_eq!(Capabilities::read(&reply).extensions, Extensions::SIZE, "the first line is a greeting");
+    }
+
+    #[test]
+    fn limits_are_read() {
+        let read = |line: &str| {
+            let limits = Capabilities::read(&ServerReply { code: 250, lines: vec!["mx".into(), line.into()] }).limits;
+            (limits.mails, limits.recipients, limits.domains)
+        };
+        assert_eq!(read("LIMITS RCPTMAX=20 MAILMAX=5 NEWMAX=9"), (Some(5), Some(20), None));
+        assert_eq!(read("limits rcptdomainmax=1"), (None, None, Some(1)));
+        for bad in ["LIMITS", "LIMITS RCPTMAX", "LIMITS RCPTMAX=0", "LIMITS RCPTMAX=1000000", "LIMITS RCPTMAX=+5"] {
+            assert_eq!(read(bad), (None, None, None), "{bad}");
+        }
     }
 }

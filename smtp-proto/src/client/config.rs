@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::config::Extensions;
 use crate::reply::REPLY_LINE;
 
 /// How a client behaves towards one server.
@@ -15,8 +16,11 @@ pub struct Config {
     pub tls: TlsPolicy,
     /// Whether to log in; then [`Login`](super::request::Login) is asked.
     pub login: bool,
-    /// Whether to use PIPELINING where it is offered. Some servers offer it and break.
-    pub pipelining: bool,
+    /// Which extensions are used where the server offers them, TLS and login aside, which the fields above decide.
+    /// Some servers offer PIPELINING or CHUNKING and break: what is taken out here counts as not offered.
+    pub extensions: Extensions,
+    /// What becomes of 8-bit messages where 8BITMIME is not offered.
+    pub eight_bit: EightBit,
     /// Counts and lengths.
     pub limits: Limits,
     /// How long to wait for what.
@@ -31,11 +35,23 @@ impl Config {
             lmtp: false,
             tls: TlsPolicy::Opportunistic,
             login: false,
-            pipelining: true,
+            extensions: Extensions::all(),
+            eight_bit: EightBit::Send,
             limits: Limits::default(),
             timeouts: Timeouts::default(),
         }
     }
+}
+
+/// What becomes of 8-bit messages where 8BITMIME is not offered.
+// RFC 6152 §3 leaves a client two ways, to convert or to return. Converting changes the octets that signatures cover, so
+// this client never does it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EightBit {
+    /// They are sent as they are, as nearly every server takes them.
+    Send,
+    /// They fail before anything is sent (554 5.6.3), as the RFC has it.
+    Refuse,
 }
 
 /// When TLS is wanted.
@@ -62,11 +78,20 @@ pub struct Limits {
     pub page: usize,
     /// Commands that wait for their replies, at most.
     pub in_flight: usize,
+    /// Recipients in one transaction; more are sent in further ones. RFC 5321 §4.5.3.1.8: every server takes 100.
+    pub recipients: usize,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { line: REPLY_LINE * 32, window: 32 << 10, low_water: 128 << 10, page: 256 << 10, in_flight: 100 }
+        Limits {
+            line: REPLY_LINE * 32,
+            window: 32 << 10,
+            low_water: 128 << 10,
+            page: 256 << 10,
+            in_flight: 100,
+            recipients: 100,
+        }
     }
 }
 

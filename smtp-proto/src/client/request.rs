@@ -30,7 +30,7 @@ pub enum Next {
 pub struct Outgoing {
     /// Sender and recipients; without a recipient it is reported at once.
     pub envelope: Envelope,
-    /// Its octets, for SIZE.
+    /// How many octets it has, exactly: SIZE declares them, and the last BDAT ends with them.
     pub size: u64,
 }
 
@@ -183,9 +183,9 @@ pub enum Stage {
     Rcpt,
     /// DATA, up to its 354.
     Data,
-    /// The message itself.
+    /// The message itself, a BDAT that is not the last among it.
     Body,
-    /// The reply to the final dot.
+    /// The final dot, or the last BDAT.
     FinalDot,
 }
 
@@ -221,4 +221,6 @@ pub(super) const NO_AUTH: Reply = local(451, (4, 7, 0), "No usable login is offe
 pub(super) const IMPOSTOR: Reply = local(451, (4, 7, 0), "The server did not prove itself");
 pub(super) const NO_SMTPUTF8: Reply = local(550, (5, 6, 7), "The message needs SMTPUTF8, which the server lacks");
 pub(super) const NO_BINARY: Reply = local(554, (5, 6, 3), "The message is binary, which the server does not take");
+pub(super) const NO_EIGHT_BIT: Reply = local(554, (5, 6, 3), "The message is 8-bit, which the server does not take");
+pub(super) const NO_MORE_MAIL: Reply = local(451, (4, 5, 3), "The server takes no further message on this connection");
 pub(super) const TOO_BIG: Reply = local(552, (5, 3, 4), "The message is larger than the server takes");

@@ -1,4 +1,4 @@
-//! Dot-stuffing on the way out, by slices: RFC 5321 §4.5.2 and §2.3.8.
+//! Dot-stuffing on the way out, by slices: RFC 5321 §4.5.2 and §2.3.8; for BDAT the same without the dots, RFC 3030 §2.
 //!
 //! A page of the message goes out as it is, but for a dot put before each line that begins with one, and for bare line
 //! ends, which become CRLF (LF) or a space (CR): what leaves here cannot smuggle commands into the next hop.
@@ -12,19 +12,34 @@ use crate::server::body::{Judge, Judged};
 #[derive(Debug)]
 pub(super) struct Stuffer {
     line_start: bool,
+    form: Form,
     /// A CR ended the last page; what it is, the next one says.
     held_cr: bool,
 }
 
+/// How a message travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// By DATA: lines, dots stuffed.
+    Dotted,
+    /// By BDAT: lines.
+    Lines,
+    /// By BDAT as BINARYMIME: octets as they are.
+    Binary,
+}
+
 impl Stuffer {
-    pub(super) fn new() -> Stuffer {
-        Stuffer { line_start: true, held_cr: false }
+    pub(super) fn new(form: Form) -> Stuffer {
+        Stuffer { line_start: true, form, held_cr: false }
     }
 
     /// Queues a page.
     pub(super) fn page(&mut self, page: &Bytes, out: &mut Outbox) {
         let text: &[u8] = page;
         let Some(first) = text.first() else { return };
+        if self.form == Form::Binary {
+            return out.body(page.clone());
+        }
         let mut at = 0;
         if std::mem::take(&mut self.held_cr) {
             if *first == b'\n' {
@@ -38,7 +53,7 @@ impl Stuffer {
         let (mut start, mut judge) = (at, Judge::default());
         while at < text.len() {
             let rest = text.get(at..).unwrap_or_default();
-            if self.line_start && rest.first() == Some(&b'.') {
+            if self.line_start && self.form == Form::Dotted && rest.first() == Some(&b'.') {
                 queue(out, page, start..at);
                 out.text().extend_from_slice(b".");
                 start = at;
@@ -79,11 +94,14 @@ impl Stuffer {
         queue(out, page, start..at);
     }
 
-    /// Ends the message: a line end where the last line has none, and the dot.
+    /// Ends the message: by DATA with a line end where the last line has none, and the dot.
     pub(super) fn finish(&mut self, out: &mut Outbox) {
         if std::mem::take(&mut self.held_cr) {
             out.text().extend_from_slice(b" ");
             self.line_start = false;
+        }
+        if self.form != Form::Dotted {
+            return;
         }
         let end: &[u8] = if self.line_start { b".\r\n" } else { b"\r\n.\r\n" };
         out.text().extend_from_slice(end);
@@ -102,7 +120,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn stuffed(pages: &[&[u8]]) -> Vec<u8> {
-        let (mut stuffer, mut out, mut sent) = (Stuffer::new(), Outbox::default(), Vec::new());
+        formed(Form::Dotted, pages)
+    }
+
+    fn formed(form: Form, pages: &[&[u8]]) -> Vec<u8> {
+        let (mut stuffer, mut out, mut sent) = (Stuffer::new(form), Outbox::default(), Vec::new());
         for page in pages {
             stuffer.page(&Bytes::copy_from_slice(page), &mut out);
         }
@@ -126,6 +148,14 @@ mod tests {
     fn bare_line_ends_do_not_leave() {
         assert_eq!(stuffed(&[b"a\n.\nb\r.\rc"]), b"a\r\n..\r\nb . c\r\n.\r\n");
         assert_eq!(stuffed(&[b"\n.\r\n"]), b"\r\n..\r\n.\r\n");
+    }
+
+    /// RFC 3030 §2: nothing is stuffed in a chunk; its lines end with CRLF all the same, unless it is binary.
+    #[test]
+    fn chunks_are_not_stuffed() {
+        let pages: [&[u8]; 3] = [b".a\r\n.\r\nb\nc\r", b"\n.d\r", b"e\r"];
+        assert_eq!(formed(Form::Lines, &pages), b".a\r\n.\r\nb\r\nc\r\n.d e ");
+        assert_eq!(formed(Form::Binary, &pages), pages.concat());
     }
 
     proptest! {
