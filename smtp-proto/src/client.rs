@@ -498,7 +498,7 @@ impl Client {
                         return Step::Again;
                     }
                     // RFC 9422 §4: MAILMAX is over; another message needs another connection.
-                    if self.capabilities.limits.mails.is_some_and(|mails| self.transactions >= mails) {
+                    if self.is_spent() {
                         return self.goodbye(now);
                     }
                     self.next_message(now)

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::{Rig, epoch};
+use mailstore_trait::date::Timestamp;
 use mailstore_trait::session::{CloseReason, LayerError, LayerInfo, Output, Session, Wait};
 use smtp_proto::address::{Address, Grammar};
 use smtp_proto::client::request::{
     Answered, Credentials, Failure, Next, Outcome, Outgoing, Page, Request, Response, Stage,
 };
 use smtp_proto::client::{Client, Config, EightBit, TlsPolicy};
-use smtp_proto::command::params::{Body, Notify, Ret};
+use smtp_proto::command::params::{Body, DeliverBy, Hold, Notify, Priority, Ret, ValidSince};
 use smtp_proto::config::Extensions;
 use smtp_proto::request::{Envelope, Recipient, Sender};
 
@@ -579,6 +580,95 @@ fn parameters_only_where_they_are_offered() {
         "MAIL FROM:<from@a.example> BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=a+20b\r\n\
          RCPT TO:<zo\u{eb}@b> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;x@y\r\nDATA\r\n"
     );
+}
+
+/// RFC 2852 §4, 3865 §2.3, 4865 §3, 6710 §3, 7293 §3.1, 8689 §4.2.1: what is offered is used; what the message needs and is
+/// not offered is an error before sending, and the rest goes on without.
+#[test]
+fn schedules_are_passed_on_or_missed() {
+    let full = |change: fn(&mut Outgoing)| {
+        let (mut outgoing, body) = message(&["a@b", "c@d"], "x\r\n");
+        change(&mut outgoing);
+        (outgoing, body)
+    };
+    let begin = |outgoing: (Outgoing, Bytes), offer: &str, tls: bool| {
+        let mut rig = Rig2::new(relay(), vec![outgoing]);
+        if tls {
+            rig.hear("220 mx\n");
+            rig.hear("250-mx\n250 STARTTLS\n");
+            rig.hear("220 go\n");
+        } else {
+            rig.hear("220 mx\n");
+        }
+        let said = rig.hear(&format!("250-mx\n{offer}250 PIPELINING\n"));
+        (rig, said)
+    };
+    let all = full(|it| {
+        let sender = &mut it.envelope.sender;
+        sender.require_tls = true;
+        sender.deliver_by = DeliverBy::parse("120;RT");
+        sender.priority = Priority::new(-3);
+        sender.hold = Hold::parse_for("60");
+        sender.solicit = Some("net.example:ADV".into());
+        it.envelope.recipients[1].valid_since = ValidSince::parse("2014-05-13T16:53:20Z;C");
+    });
+    let offer = "250-REQUIRETLS\n250-DELIVERBY 60\n250-MT-PRIORITY MIXER\n250-FUTURERELEASE 99 2030-01-01T00:00:00Z\n\
+                 250-NO-SOLICITING\n250-RRVS\n";
+    let (_, said) = begin(all, offer, true);
+    assert_eq!(
+        said,
+        "MAIL FROM:<from@a.example> REQUIRETLS BY=120;RT MT-PRIORITY=-3 HOLDFOR=60 SOLICIT=net.example:ADV\r\n\
+         RCPT TO:<a@b>\r\nRCPT TO:<c@d> RRVS=2014-05-13T16:53:20Z;C\r\nDATA\r\n"
+    );
+    let optional = full(|it| {
+        let sender = &mut it.envelope.sender;
+        (sender.deliver_by, sender.priority) = (DeliverBy::parse("-5;N"), Priority::new(9));
+        sender.solicit = Some("net.example:ADV".into());
+        it.envelope.recipients[1].valid_since = ValidSince::parse("2014-05-13T16:53:20Z;C");
+    });
+    let plain = "MAIL FROM:<from@a.example>\r\nRCPT TO:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n";
+    assert_eq!(begin(optional, "", false).1, plain);
+    type Case = (fn(&mut Outgoing), &'static str, bool, &'static str);
+    let cases: [Case; 6] = [
+        (|it| it.envelope.sender.require_tls = true, "", true, "550 5.7.30"),
+        (|it| it.envelope.sender.require_tls = true, "250-REQUIRETLS\n", false, "550 5.7.30"),
+        (|it| it.envelope.sender.deliver_by = DeliverBy::parse("120;R"), "", false, "550 5.3.3"),
+        (|it| it.envelope.sender.deliver_by = DeliverBy::parse("59;R"), "250-DELIVERBY 60\n", false, "550 5.4.7"),
+        (|it| it.envelope.sender.hold = Hold::parse_for("60"), "", false, "550 5.5.1"),
+        (
+            |it| {
+                for recipient in &mut it.envelope.recipients {
+                    recipient.valid_since = ValidSince::parse("2014-05-13T16:53:20Z");
+                }
+            },
+            "",
+            false,
+            "550 5.7.19",
+        ),
+    ];
+    for (change, offer, tls, code) in cases {
+        let (rig, said) = begin(full(change), offer, tls);
+        assert_eq!(said, "QUIT\r\n", "{code}");
+        for recipient in 0..2 {
+            let (failed, stage, reply, remote) = rig.failure(0, recipient);
+            assert!(failed && stage == Stage::Requirements && !remote && reply.starts_with(code), "{code} {reply}");
+        }
+    }
+    // One recipient's need is no other's trouble.
+    let one = full(|it| it.envelope.recipients[0].valid_since = ValidSince::parse("2014-05-13T16:53:20Z"));
+    let (_, said) = begin(one, "", false);
+    assert_eq!(said, "MAIL FROM:<from@a.example>\r\nRCPT TO:<c@d>\r\nDATA\r\n");
+}
+
+/// RFC 2852 §4, RFC 4865 §3: what a relay changes of the envelope.
+#[test]
+fn what_a_relay_passes_on() {
+    let (mut outgoing, _) = message(&["a@b"], "x\r\n");
+    let sender = &mut outgoing.envelope.sender;
+    (sender.hold, sender.deliver_by) = (Hold::parse_for("60"), DeliverBy::parse("120;R"));
+    let relayed = outgoing.relayed(Timestamp::from_seconds(1000), Timestamp::from_seconds(1070));
+    let sender = &relayed.envelope.sender;
+    assert_eq!((sender.hold, sender.deliver_by), (None, DeliverBy::parse("50;R")));
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! What a server offers in its EHLO reply: RFC 5321 §4.1.1.1, RFC 1870 §3, RFC 4954 §3, RFC 9422 §4.
+//! What a server offers in its EHLO reply: RFC 5321 §4.1.1.1, RFC 1870 §3, RFC 2852 §4,
+//! RFC 4954 §3, RFC 9422 §3.
 
 use crate::config::Extensions;
 use crate::reply::ServerReply;
@@ -15,6 +16,8 @@ pub struct Capabilities {
     pub mechanisms: Vec<String>,
     /// What LIMITS names.
     pub limits: ServerLimits,
+    /// RFC 2852 §4: the shortest time, in seconds, within which DELIVERBY may ask for the return of a message.
+    pub deliver_by: Option<u32>,
 }
 
 /// How much a server takes, as it says by LIMITS (RFC 9422 §4). What is `None` it does not say.
@@ -57,6 +60,7 @@ impl Capabilities {
             size: None,
             mechanisms: Vec::new(),
             limits: ServerLimits::default(),
+            deliver_by: None,
         }
     }
 
@@ -67,10 +71,6 @@ impl Capabilities {
             // Some servers wrote `AUTH=LOGIN` before RFC 4954; the words behind it count all the same.
             let mut words = line.split([' ', '=', '\t']).filter(|word| !word.is_empty());
             let Some(keyword) = words.next() else { continue };
-            if keyword.eq_ignore_ascii_case("LIMITS") {
-                found.limits = ServerLimits::read(line);
-                continue;
-            }
             let extension = match keyword.to_ascii_uppercase().as_str() {
                 "PIPELINING" => Extensions::PIPELINING,
                 "8BITMIME" => Extensions::EIGHT_BIT_MIME,
@@ -80,6 +80,22 @@ impl Capabilities {
                 "BINARYMIME" => Extensions::BINARY_MIME,
                 "SMTPUTF8" => Extensions::SMTPUTF8,
                 "DSN" => Extensions::DSN,
+                "REQUIRETLS" => Extensions::REQUIRETLS,
+                "MT-PRIORITY" => Extensions::MT_PRIORITY,
+                "FUTURERELEASE" => Extensions::FUTURERELEASE,
+                "RRVS" => Extensions::RRVS,
+                "NO-SOLICITING" => Extensions::NO_SOLICITING,
+                "ETRN" => Extensions::ETRN,
+                "XCLIENT" => Extensions::XCLIENT,
+                "XFORWARD" => Extensions::XFORWARD,
+                "LIMITS" => {
+                    found.limits = ServerLimits::read(line);
+                    Extensions::LIMITS
+                }
+                "DELIVERBY" => {
+                    found.deliver_by = words.next().and_then(|least| least.parse().ok());
+                    Extensions::DELIVERBY
+                }
                 "SIZE" => {
                     // RFC 1870 §3: 0 means no fixed limit.
                     found.size = words.next().and_then(|size| size.parse().ok()).filter(|size| *size > 0);

@@ -1,7 +1,7 @@
 //! One message's way out: MAIL, RCPT… and DATA in one flight, the body, and a final reply for all or each.
 //!
-//! RFC 5321 §3.3 and §4.5.3.1.10, RFC 2033 §4.2, RFC 2920 §3.1, RFC 3030 §2, RFC 3461 §5.2, RFC 1870 §6, RFC 4954 §5,
-//! RFC 6531 §3, RFC 9422 §4. Where CHUNKING is offered the body goes by BDAT, chunk behind chunk, once a recipient was
+//! RFC 5321 §3.3 and §4.5.3.1.10, RFC 2033 §4.2, RFC 2920 §3.1, RFC 3030 §2, RFC 3461 §5.2, RFC 1870 §6, RFC 2852 §4,
+//! RFC 3865 §2.3, RFC 4865 §3, RFC 4954 §5, RFC 6531 §3, RFC 6710 §3, RFC 7293 §3.1, RFC 8689 §4.2.1, RFC 9422 §4. Where CHUNKING is offered the body goes by BDAT, chunk behind chunk, once a recipient was
 //! accepted. More recipients than fit into one transaction are sent in several, all behind one report.
 
 use std::collections::VecDeque;
@@ -13,8 +13,8 @@ use bytes::Bytes;
 use super::config::{EightBit, Timeouts};
 use super::request::{self, Failure, Outcome, Outgoing, Page, ReadBody, Stage};
 use super::stuff::{Form, Stuffer};
-use super::{After, Client, State, Step};
-use crate::command::params::{Body, Notify, Ret, encode_xtext};
+use super::{After, Client, ServerLimits, State, Step};
+use crate::command::params::{Body, ByMode, Notify, Ret, Unsupported, encode_xtext};
 use crate::config::Extensions;
 use crate::reply::Reply;
 use crate::request::Recipient;
@@ -116,6 +116,20 @@ impl Transaction {
         self.waiting.clear();
     }
 
+    /// Recipients for whom the server lacks something fail before anything is sent.
+    fn keep(&mut self, lacking: impl Fn(&Recipient) -> Option<Reply>) {
+        let recipients = &self.outgoing.envelope.recipients;
+        let mut refused = Vec::new();
+        self.waiting.retain(|&at| match recipients.get(at).and_then(&lacking) {
+            Some(reply) => {
+                refused.push((at, Failure { stage: Stage::Requirements, reply, remote: false }));
+                false
+            }
+            None => true,
+        });
+        refused.into_iter().for_each(|(at, failure)| self.set(at, failure.into()));
+    }
+
     /// Gives this outcome to whoever has none in the transaction at hand.
     fn refuse(&mut self, failure: &Failure) {
         for at in std::mem::take(&mut self.window) {
@@ -199,6 +213,15 @@ impl Client {
         self.capabilities.extensions & self.config.extensions
     }
 
+    fn limits(&self) -> ServerLimits {
+        if self.usable().contains(Extensions::LIMITS) { self.capabilities.limits } else { ServerLimits::default() }
+    }
+
+    /// Whether the server takes no further transaction on this connection.
+    pub(super) fn is_spent(&self) -> bool {
+        self.limits().mails.is_some_and(|mails| self.transactions >= mails)
+    }
+
     /// The connection is ready and a message is at hand.
     pub(super) fn begin(&mut self, now: Instant) -> Step {
         self.ready = true;
@@ -206,6 +229,10 @@ impl Client {
         if let Some(reply) = self.lacking(&transaction.outgoing) {
             let failure = Failure { stage: Stage::Requirements, reply, remote: false };
             return self.conclude(now, &failure, After::Next);
+        }
+        let usable = self.usable();
+        if let Some(transaction) = &mut self.transaction {
+            transaction.keep(|recipient| lacking_for(recipient, usable));
         }
         self.transact(now)
     }
@@ -231,6 +258,28 @@ impl Client {
             }
             _ => {}
         }
+        if sender.require_tls && (self.tls.is_none() || !offered.contains(Extensions::REQUIRETLS)) {
+            // RFC 8689 §4.2.1: it leaves over TLS to a host that keeps the promise, or not at all.
+            return Some(request::NO_REQUIRETLS);
+        }
+        if sender.hold.is_some() && !offered.contains(Extensions::FUTURERELEASE) {
+            // RFC 4865 §3: sent without the parameter, it would be released at once.
+            return Some(request::NO_FUTURERELEASE);
+        }
+        match sender.deliver_by {
+            // RFC 2852 §4: what must come back in time goes to nobody who does not know how, nor where the time that is
+            // left is too short.
+            Some(by) if by.mode == ByMode::Return && !offered.contains(Extensions::DELIVERBY) => {
+                return Some(request::NO_DELIVERBY);
+            }
+            Some(by) if by.mode == ByMode::Return => {
+                let least = i64::from(self.capabilities.deliver_by.unwrap_or(1));
+                if i64::from(by.seconds) < least {
+                    return Some(request::TOO_LATE);
+                }
+            }
+            _ => {}
+        }
         // RFC 1870 §7: larger than the server ever takes.
         self.capabilities.size.is_some_and(|size| outgoing.size > size).then_some(request::TOO_BIG)
     }
@@ -238,13 +287,13 @@ impl Client {
     /// Begins the next transaction of the message at hand, or reports it.
     // RFC 9422 §4: what a server says of its limits is kept, rather than run into.
     pub(super) fn transact(&mut self, now: Instant) -> Step {
-        let (usable, limits) = (self.usable(), self.capabilities.limits);
+        let (usable, limits, spent) = (self.usable(), self.limits(), self.is_spent());
         let most = limits.recipients.unwrap_or(usize::MAX).min(self.config.limits.recipients);
         let Some(transaction) = &mut self.transaction else { return self.next_message(now) };
         if transaction.waiting.is_empty() {
             return self.report(now, After::Next);
         }
-        if limits.mails.is_some_and(|mails| self.transactions >= mails) {
+        if spent {
             return self.useless(now, Stage::Mail, request::NO_MORE_MAIL);
         }
         if std::mem::take(&mut transaction.open) {
@@ -533,6 +582,13 @@ impl Client {
     }
 }
 
+/// What a recipient needs and the server lacks.
+// RFC 7293 §3.1: whoever asked for it has the message refused where the check can't be made, or let through.
+fn lacking_for(recipient: &Recipient, offered: Extensions) -> Option<Reply> {
+    let since = recipient.valid_since.filter(|since| since.unsupported == Unsupported::Reject);
+    since.filter(|_| !offered.contains(Extensions::RRVS)).map(|_| request::NO_RRVS)
+}
+
 fn mail(out: &mut String, outgoing: &Outgoing, offered: Extensions, authenticated: bool) {
     let sender = &outgoing.envelope.sender;
     let address = sender.address.as_ref().map(|address| address.as_str()).unwrap_or_default();
@@ -563,6 +619,22 @@ fn mail(out: &mut String, outgoing: &Outgoing, offered: Extensions, authenticate
             let _ = write!(out, " ENVID={}", encode_xtext(envid));
         }
     }
+    if sender.require_tls && offered.contains(Extensions::REQUIRETLS) {
+        out.push_str(" REQUIRETLS");
+    }
+    // RFC 2852 §4: a message that may be late (by-mode N) goes on without the parameter where it is not known.
+    if let Some(by) = sender.deliver_by.filter(|_| offered.contains(Extensions::DELIVERBY)) {
+        let _ = write!(out, " BY={by}");
+    }
+    if let Some(priority) = sender.priority.filter(|_| offered.contains(Extensions::MT_PRIORITY)) {
+        let _ = write!(out, " MT-PRIORITY={priority}");
+    }
+    if let Some(hold) = sender.hold.filter(|_| offered.contains(Extensions::FUTURERELEASE)) {
+        let _ = write!(out, " {hold}");
+    }
+    if let Some(keywords) = sender.solicit.as_ref().filter(|_| offered.contains(Extensions::NO_SOLICITING)) {
+        let _ = write!(out, " SOLICIT={keywords}");
+    }
     out.push_str("\r\n");
 }
 
@@ -575,6 +647,9 @@ fn rcpt(out: &mut String, recipient: &Recipient, offered: Extensions) {
         if let Some((address_type, address)) = &recipient.orcpt {
             let _ = write!(out, " ORCPT={address_type};{}", encode_xtext(address));
         }
+    }
+    if let Some(since) = recipient.valid_since.filter(|_| offered.contains(Extensions::RRVS)) {
+        let _ = write!(out, " RRVS={since}");
     }
     out.push_str("\r\n");
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
+use mailstore_trait::date::Timestamp;
 use mailstore_trait::session::LayerInfo;
 
 use crate::reply::{EnhancedCode, Reply};
@@ -32,6 +33,19 @@ pub struct Outgoing {
     pub envelope: Envelope,
     /// How many octets it has, exactly: SIZE declares them, and the last BDAT ends with them.
     pub size: u64,
+}
+
+impl Outgoing {
+    /// What of the envelope is for the first server only, or changes with time, when a relay passes a message on that it
+    /// took at `taken`.
+    // RFC 2852 §4: each hop takes off the time the message spent with it. RFC 4865 §3: whoever held it releases it.
+    #[must_use]
+    pub fn relayed(mut self, taken: Timestamp, now: Timestamp) -> Outgoing {
+        let sender = &mut self.envelope.sender;
+        sender.deliver_by = sender.deliver_by.map(|by| by.left(taken, now));
+        sender.hold = None;
+        self
+    }
 }
 
 /// Octets of the message from `offset`, at most `max`.
@@ -221,6 +235,12 @@ pub(super) const NO_AUTH: Reply = local(451, (4, 7, 0), "No usable login is offe
 pub(super) const IMPOSTOR: Reply = local(451, (4, 7, 0), "The server did not prove itself");
 pub(super) const NO_SMTPUTF8: Reply = local(550, (5, 6, 7), "The message needs SMTPUTF8, which the server lacks");
 pub(super) const NO_BINARY: Reply = local(554, (5, 6, 3), "The message is binary, which the server does not take");
+pub(super) const NO_REQUIRETLS: Reply = local(550, (5, 7, 30), "The message needs REQUIRETLS, which the server lacks");
+pub(super) const NO_DELIVERBY: Reply = local(550, (5, 3, 3), "The message needs DELIVERBY, which the server lacks");
+pub(super) const TOO_LATE: Reply = local(550, (5, 4, 7), "The server needs longer than the message may take");
+pub(super) const NO_FUTURERELEASE: Reply =
+    local(550, (5, 5, 1), "The message needs FUTURERELEASE, which the server lacks");
+pub(super) const NO_RRVS: Reply = local(550, (5, 7, 19), "The recipient needs RRVS, which the server lacks");
 pub(super) const NO_EIGHT_BIT: Reply = local(554, (5, 6, 3), "The message is 8-bit, which the server does not take");
 pub(super) const NO_MORE_MAIL: Reply = local(451, (4, 5, 3), "The server takes no further message on this connection");
 pub(super) const TOO_BIG: Reply = local(552, (5, 3, 4), "The message is larger than the server takes");
