@@ -14,6 +14,9 @@ pub enum ReadError {
     /// No such account, folder, item or octets, or the caller may not know that there is.
     #[error("not found")]
     NotFound,
+    /// The caller may know of it, but not read it ([`Guard`](crate::guard::Guard)).
+    #[error("not permitted")]
+    Denied,
     /// Below the oldest change whose removals are still known; read everything anew.
     #[error("changes are known only from {floor} on")]
     Gap {
@@ -130,6 +133,9 @@ pub enum OpError {
     /// A precondition does not hold.
     #[error("changed meanwhile")]
     Conflict,
+    /// The caller may know of the folder, but not do this with it ([`Guard`](crate::guard::Guard)).
+    #[error("not permitted")]
+    Denied,
     /// The account's quota would be exceeded.
     #[error("over quota")]
     OverQuota,
@@ -169,4 +175,102 @@ pub enum DirectoryError {
     /// The backend failed.
     #[error("the directory is unavailable")]
     Unavailable(#[source] Source),
+}
+
+macro_rules! ability_error {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident $({ $($(#[$field_doc:meta])* $field:ident: $type:ty),* })?),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, thiserror::Error)]
+        #[non_exhaustive]
+        pub enum $name {
+            /// No such account or folder, or the caller may not know that there is.
+            #[error("not found")]
+            NotFound,
+            /// The caller may know of it, but not do this with it.
+            #[error("not permitted")]
+            Denied,
+            $($(#[$variant_doc])* $variant $({ $($(#[$field_doc])* $field: $type),* })?,)*
+            /// The store takes no writes.
+            #[error("the store is read-only")]
+            ReadOnly,
+            /// No room on the disk.
+            #[error("no space left")]
+            Full,
+            /// Overloaded; try again.
+            #[error("busy, try again in {retry_after:?}")]
+            Busy {
+                /// When to try again.
+                retry_after: Duration,
+            },
+            /// What was stored does not read back.
+            #[error("corrupt: {what}")]
+            Corrupt {
+                /// The row, by id.
+                what: String,
+            },
+            /// Whether it was done is not known: repeat it.
+            #[error("the outcome is not known")]
+            Unknown(#[source] Source),
+            /// The backend failed before anything was done.
+            #[error("the store is unavailable")]
+            Unavailable(#[source] Source),
+        }
+
+        impl From<ReadError> for $name {
+            fn from(error: ReadError) -> $name {
+                match error {
+                    ReadError::NotFound => $name::NotFound,
+                    ReadError::Denied => $name::Denied,
+                    ReadError::Busy { retry_after } => $name::Busy { retry_after },
+                    ReadError::Corrupt { what } => $name::Corrupt { what },
+                    ReadError::Unavailable(source) => $name::Unavailable(source),
+                    other @ ReadError::Gap { .. } => $name::Unavailable(Box::new(other)),
+                }
+            }
+        }
+
+        impl From<CommitError> for $name {
+            fn from(error: CommitError) -> $name {
+                match error {
+                    CommitError::Operation { error: OpError::NotFound | OpError::NotSelectable, .. } => $name::NotFound,
+                    CommitError::Operation { error: OpError::Denied, .. } => $name::Denied,
+                    CommitError::ReadOnly => $name::ReadOnly,
+                    CommitError::Full => $name::Full,
+                    CommitError::Busy { retry_after } => $name::Busy { retry_after },
+                    CommitError::Unknown(source) => $name::Unknown(source),
+                    CommitError::Unavailable(source) => $name::Unavailable(source),
+                    other => $name::Unavailable(Box::new(other)),
+                }
+            }
+        }
+    };
+}
+
+ability_error! {
+    /// Why a quota could not be read or set.
+    QuotaError {}
+}
+
+ability_error! {
+    /// Why a list of rights could not be read or changed.
+    AclError {
+        /// The list has as many entries as it may.
+        #[error("the list is full")]
+        Limit,
+    }
+}
+
+ability_error! {
+    /// Why annotations could not be read or set.
+    MetadataError {
+        /// A value has more octets than it may.
+        #[error("a value of more than {limit} octets")]
+        TooLarge {
+            /// The limit that was passed.
+            limit: u64
+        },
+        /// The subject has as many entries as it may.
+        #[error("too many entries")]
+        TooMany,
+    }
 }

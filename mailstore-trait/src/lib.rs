@@ -10,6 +10,7 @@
 //! | [`batch`], [`queue`] | what is written: atomic batches, mail waiting to leave (feature `async`) |
 //! | [`sasl`], [`password`] | SASL mechanisms as state machines on both sides; what is stored of a password |
 //! | [`store`] | the contract a storage backend keeps (feature `async`) |
+//! | [`quota`], [`acl`], [`metadata`] | what a store may keep beside mail: limits, rights, annotations (feature `async`) |
 //! | [`hints`], [`leases`], [`directory`], [`auth`] | news, exclusive rights, people and their logins (feature `async`) |
 //! | [`environment`] | the clock and the randomness a fulfiller is given (feature `async`) |
 //! | [`drive`] | runs a session over a tokio stream (feature `tokio`) |
@@ -32,6 +33,8 @@ pub mod session;
 pub mod uid_set;
 
 #[cfg(feature = "async")]
+pub mod acl;
+#[cfg(feature = "async")]
 pub mod auth;
 #[cfg(feature = "async")]
 pub mod batch;
@@ -48,7 +51,11 @@ pub mod hints;
 #[cfg(feature = "async")]
 pub mod leases;
 #[cfg(feature = "async")]
+pub mod metadata;
+#[cfg(feature = "async")]
 pub mod queue;
+#[cfg(feature = "async")]
+pub mod quota;
 #[cfg(feature = "async")]
 pub mod store;
 #[cfg(feature = "testkit")]

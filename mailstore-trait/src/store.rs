@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::acl::AclStore;
 use crate::batch::{Batch, Committed, Staged};
 use crate::change::{ChangePage, ChangesOptions};
 use crate::error::{CommitError, ReadError, UploadError};
@@ -29,7 +30,9 @@ use crate::hints::ChangeHints;
 use crate::id::{AccountId, EmailId, FolderId, ModSeq};
 use crate::item::{ItemPage, ItemsOptions};
 use crate::leases::Leases;
+use crate::metadata::MetadataStore;
 use crate::queue::QueueStore;
+use crate::quota::QuotaStore;
 use crate::uid_set::UidSet;
 
 /// What a store can do in one step.
@@ -231,6 +234,21 @@ pub trait MailStore: Send + Sync {
 
     /// The queue, when this store keeps one.
     fn as_queue(&self) -> Option<&dyn QueueStore> {
+        None
+    }
+
+    /// Quotas, when this store keeps them; without, QUOTA is off the wire.
+    fn as_quota(&self) -> Option<&dyn QuotaStore> {
+        None
+    }
+
+    /// Lists of who may use folders, when this store keeps them; without, ACL is off the wire.
+    fn as_acl(&self) -> Option<&dyn AclStore> {
+        None
+    }
+
+    /// Annotations, when this store keeps them; without, METADATA is off the wire.
+    fn as_metadata(&self) -> Option<&dyn MetadataStore> {
         None
     }
 }

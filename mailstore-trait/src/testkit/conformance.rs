@@ -15,6 +15,7 @@
 
 #![allow(clippy::indexing_slicing, clippy::expect_used, reason = "a panic here is a broken promise")]
 
+pub mod acl;
 pub mod batches;
 pub mod changes;
 pub mod contents;
@@ -25,6 +26,7 @@ pub mod folders;
 pub mod hints;
 pub mod identity;
 pub mod leases;
+pub mod metadata;
 pub mod model;
 pub mod order;
 pub mod queue;
@@ -147,6 +149,17 @@ promises! {
     contents::accounts_are_apart,
     quota::quotas_hold_inside_the_commit,
     quota::parallel_additions_keep_the_quota,
+    quota::messages_and_folders_have_limits,
+    quota::deleted_octets_are_what_an_expunge_frees,
+    acl::entries_are_changed_one_by_one,
+    acl::lists_go_with_their_folders,
+    acl::shares_are_found,
+    acl::changes_of_lists_are_told_and_survive,
+    metadata::entries_are_set_together,
+    metadata::private_entries_are_private,
+    metadata::wanted_entries_are_picked,
+    metadata::entries_are_bounded,
+    metadata::entries_go_with_their_folder,
     leases::a_lease_has_one_holder,
     leases::leases_run_out,
     leases::fences_keep_old_holders_out,

@@ -18,7 +18,9 @@
 //! # }).unwrap();
 //! ```
 
+mod abilities;
 mod account;
+mod annotations;
 mod hints;
 mod leases;
 mod numbers;
@@ -34,6 +36,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::acl::AclStore;
 use crate::batch::{AccountCommitted, Batch, Committed, Mode, OpOutcome};
 use crate::change::{ChangePage, ChangesOptions};
 use crate::date::Timestamp;
@@ -44,7 +47,9 @@ use crate::hints::ChangeHints;
 use crate::id::{AccountId, BatchId, BlobId, EmailId, FolderId, ModSeq, QueueId};
 use crate::item::{ItemPage, ItemsOptions};
 use crate::leases::{Lease, LeaseScope, Leases};
+use crate::metadata::MetadataStore;
 use crate::queue::{Leased, QueueEntry, QueueStore};
+use crate::quota::QuotaStore;
 use crate::store::{AccountState, Caps, MailStore, Upload, UploadOptions, ViewOptions};
 use crate::testkit::environment::START;
 use crate::testkit::random::Random;
@@ -53,6 +58,7 @@ use crate::uid_set::UidSet;
 pub use rig::MemRig;
 
 use account::{Account, Moment, Refused};
+use annotations::Annotations;
 use hints::MemHints;
 use leases::MemLeases;
 use queue::MemQueue;
@@ -69,6 +75,7 @@ struct State {
     accounts: BTreeMap<AccountId, Account>,
     queue: MemQueue,
     leases: MemLeases,
+    annotations: Annotations,
     done: BTreeMap<BatchId, Committed>,
     done_order: VecDeque<(Timestamp, BatchId)>,
 }
@@ -124,6 +131,7 @@ impl MemStore {
             accounts: BTreeMap::new(),
             queue: MemQueue::default(),
             leases: MemLeases::default(),
+            annotations: Annotations::default(),
             done: BTreeMap::new(),
             done_order: VecDeque::new(),
         };
@@ -150,7 +158,7 @@ impl MemStore {
     pub fn set_quota(&self, account: AccountId, quota: Option<u64>) {
         self.with(|state| {
             if let Some(account) = state.accounts.get_mut(&account) {
-                account.quota = quota;
+                account.limits.storage = quota;
             }
         });
     }
@@ -392,6 +400,18 @@ impl MailStore for MemStore {
     }
 
     fn as_queue(&self) -> Option<&dyn QueueStore> {
+        Some(self)
+    }
+
+    fn as_quota(&self) -> Option<&dyn QuotaStore> {
+        Some(self)
+    }
+
+    fn as_acl(&self) -> Option<&dyn AclStore> {
+        Some(self)
+    }
+
+    fn as_metadata(&self) -> Option<&dyn MetadataStore> {
         Some(self)
     }
 }

@@ -1,5 +1,6 @@
 //! Stores that break one promise each, on purpose: the kit must catch every one.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -7,10 +8,11 @@ use bytes::Bytes;
 
 use super::fixture::batch_id;
 use super::{Data, PROMISES, Rig, check, run};
+use crate::acl::{Acl, AclChange, AclEntry, AclStore, Rights, RightsChange};
 use crate::batch::{Batch, Committed, Content, Mode, Op, OpOutcome};
 use crate::change::{ChangeKind, ChangePage, ChangesOptions};
 use crate::date::Timestamp;
-use crate::error::{CommitError, LeaseError, ReadError, UploadError};
+use crate::error::{AclError, CommitError, LeaseError, MetadataError, QuotaError, ReadError, UploadError};
 use crate::flags::FlagChange;
 use crate::folder::{Folder, FolderList, FolderView, Role};
 use crate::future::{BoxFuture, BoxStream};
@@ -18,7 +20,9 @@ use crate::hints::{ChangeHints, Hint};
 use crate::id::{AccountId, EmailId, FolderId, ModSeq, QueueId, UidValidity};
 use crate::item::{ItemPage, ItemsOptions};
 use crate::leases::{Lease, LeaseScope, Leases};
+use crate::metadata::{Depth, Entry, EntryChange, EntryName, MetadataLimits, MetadataStore, Scope, Subject, Wanted};
 use crate::queue::{Leased, QueueEntry, QueueStore};
+use crate::quota::{Quota, QuotaLimits, QuotaStore};
 use crate::store::{AccountState, Caps, MailStore, Upload, UploadOptions, ViewOptions};
 use crate::testkit::memory::{MemRig, MemStore};
 use crate::uid_set::UidSet;
@@ -79,6 +83,26 @@ enum Fault {
     NotDurable,
     /// The second handle has a cache of its own.
     StaleCache,
+    /// Only octets have a limit.
+    OctetsOnly,
+    /// What is deleted is told as everything there is.
+    DeletedNotLookedAt,
+    /// A changed entry is the whole list.
+    AclOfOneEntry,
+    /// Deleting a folder leaves its list to the next of its name.
+    AclsByName,
+    /// Shares with anyone are nobody's.
+    AnyoneNotFound,
+    /// Changes of lists and annotations are not told.
+    AttributesUntold,
+    /// Annotations are set one after the other.
+    EntriesOneByOne,
+    /// Private annotations are everybody's.
+    EntriesAllShared,
+    /// Names are compared by their beginning.
+    EntriesByPrefix,
+    /// Nobody counts.
+    EntriesUncounted,
 }
 
 /// The promises that must be found broken.
@@ -109,6 +133,16 @@ const CAUGHT: &[(Fault, &[&str])] = &[
     (Fault::EarlyHints, &["hints_come_after_the_commit"]),
     (Fault::NotDurable, &["acknowledged_batches_survive", "unanswered_batches_are_whole_or_absent"]),
     (Fault::StaleCache, &["handles_see_each_other"]),
+    (Fault::OctetsOnly, &["messages_and_folders_have_limits"]),
+    (Fault::DeletedNotLookedAt, &["deleted_octets_are_what_an_expunge_frees"]),
+    (Fault::AclOfOneEntry, &["entries_are_changed_one_by_one"]),
+    (Fault::AclsByName, &["lists_go_with_their_folders"]),
+    (Fault::AnyoneNotFound, &["shares_are_found"]),
+    (Fault::AttributesUntold, &["changes_of_lists_are_told_and_survive", "entries_go_with_their_folder"]),
+    (Fault::EntriesOneByOne, &["entries_are_set_together"]),
+    (Fault::EntriesAllShared, &["private_entries_are_private"]),
+    (Fault::EntriesByPrefix, &["wanted_entries_are_picked"]),
+    (Fault::EntriesUncounted, &["entries_are_bounded"]),
 ];
 
 #[test]
@@ -142,6 +176,8 @@ fn a_rig_without_means_leaves_promises_unproved_and_says_so() {
             "removed_messages_stay_readable_for_a_while",
             "quotas_hold_inside_the_commit",
             "parallel_additions_keep_the_quota",
+            "changes_of_lists_are_told_and_survive",
+            "entries_go_with_their_folder",
             "leases_run_out",
             "acknowledged_batches_survive",
             "unanswered_batches_are_whole_or_absent",
@@ -188,7 +224,7 @@ struct BrokenData {
 impl BrokenData {
     fn handle(&self, store: MemStore, number: usize) -> Arc<dyn MailStore> {
         let cache = (self.fault == Fault::StaleCache && number > 1).then(Mutex::default);
-        Arc::new(Broken { inner: Arc::new(store), fault: self.fault, cache })
+        Arc::new(Broken { inner: Arc::new(store), fault: self.fault, cache, named_acls: Mutex::default() })
     }
 }
 
@@ -228,6 +264,7 @@ struct Broken {
     inner: Arc<MemStore>,
     fault: Fault,
     cache: Option<Mutex<Option<FolderList>>>,
+    named_acls: Mutex<BTreeMap<String, Acl>>,
 }
 
 impl Broken {
@@ -391,6 +428,7 @@ impl MailStore for Broken {
             match self.fault {
                 Fault::HoleInChanges if page.records.len() > 1 => drop(page.records.remove(0)),
                 Fault::HalfBatchTold => page.more = false,
+                Fault::AttributesUntold => page.records.retain(|record| record.kind != ChangeKind::ATTRIBUTES),
                 Fault::NoTombstones => page.records.retain(|record| !record.kind.contains(ChangeKind::REMOVED)),
                 _ => {}
             }
@@ -454,6 +492,18 @@ impl MailStore for Broken {
     }
 
     fn as_queue(&self) -> Option<&dyn QueueStore> {
+        Some(self)
+    }
+
+    fn as_quota(&self) -> Option<&dyn QuotaStore> {
+        Some(self)
+    }
+
+    fn as_acl(&self) -> Option<&dyn AclStore> {
+        Some(self)
+    }
+
+    fn as_metadata(&self) -> Option<&dyn MetadataStore> {
         Some(self)
     }
 }
@@ -531,5 +581,138 @@ impl QueueStore for Broken {
 
     fn discard(&self, id: QueueId) -> BoxFuture<'_, Result<bool, ReadError>> {
         self.inner.discard(id)
+    }
+}
+
+impl QuotaStore for Broken {
+    fn quota(&self, account: AccountId) -> BoxFuture<'_, Result<Quota, QuotaError>> {
+        self.inner.quota(account)
+    }
+
+    fn set_quota(&self, account: AccountId, limits: QuotaLimits) -> BoxFuture<'_, Result<Quota, QuotaError>> {
+        Box::pin(async move {
+            if self.is(Fault::OctetsOnly) {
+                let kept = limits.with_messages(None).with_folders(None);
+                let quota = QuotaStore::set_quota(&*self.inner, account, kept).await?;
+                return Ok(Quota::new(limits, quota.usage));
+            }
+            QuotaStore::set_quota(&*self.inner, account, limits).await
+        })
+    }
+
+    fn deleted_octets(&self, account: AccountId) -> BoxFuture<'_, Result<Vec<(FolderId, u64)>, QuotaError>> {
+        Box::pin(async move {
+            if self.is(Fault::DeletedNotLookedAt) {
+                let list = self.inner.folders(account).await?;
+                let full = list.folders.iter().filter(|folder| folder.counts.octets > 0);
+                return Ok(full.map(|folder| (folder.id, folder.counts.octets)).collect());
+            }
+            self.inner.deleted_octets(account).await
+        })
+    }
+}
+
+impl AclStore for Broken {
+    fn acls(&self, account: AccountId) -> BoxFuture<'_, Result<Vec<(FolderId, Acl)>, AclError>> {
+        Box::pin(async move {
+            let mut acls = self.inner.acls(account).await?;
+            if self.is(Fault::AclsByName) {
+                // What was ever shared stays so, under the name it was shared by.
+                let list = self.inner.folders(account).await?;
+                let mut known = self.named_acls.lock().unwrap();
+                let name = |id| list.by_id(id).map(|folder| folder.name.clone());
+                known.extend(acls.iter().filter_map(|(id, acl)| Some((name(*id)?, acl.clone()))));
+                let old = list.folders.iter().filter_map(|folder| Some((folder.id, known.get(&folder.name)?.clone())));
+                acls = old.collect();
+            }
+            Ok(acls)
+        })
+    }
+
+    fn change_acl(
+        &self,
+        account: AccountId,
+        folder: FolderId,
+        change: AclChange,
+    ) -> BoxFuture<'_, Result<Acl, AclError>> {
+        Box::pin(async move {
+            if self.is(Fault::AclOfOneEntry) {
+                let acls = self.inner.acls(account).await?;
+                let before = acls.into_iter().find(|(id, _)| *id == folder).map(|(_, acl)| acl).unwrap_or_default();
+                for AclEntry { grantee, negative, .. } in before.entries {
+                    let rights = RightsChange::Replace(Rights::empty());
+                    let others = grantee != change.grantee;
+                    if others {
+                        self.inner.change_acl(account, folder, AclChange { grantee, negative, rights }).await?;
+                    }
+                }
+            }
+            self.inner.change_acl(account, folder, change).await
+        })
+    }
+
+    fn shared_with(
+        &self,
+        who: AccountId,
+        after: Option<AccountId>,
+        max: usize,
+    ) -> BoxFuture<'_, Result<Vec<AccountId>, AclError>> {
+        Box::pin(async move {
+            let mut found = self.inner.shared_with(who, after, max).await?;
+            if self.is(Fault::AnyoneNotFound) {
+                let nobody = super::fixture::account(999);
+                let anyone = self.inner.shared_with(nobody, after, max).await?;
+                found.retain(|account| !anyone.contains(account));
+            }
+            Ok(found)
+        })
+    }
+}
+
+impl MetadataStore for Broken {
+    fn entries<'a>(
+        &'a self,
+        subjects: &'a [Subject],
+        wanted: &'a [Wanted],
+    ) -> BoxFuture<'a, Result<Vec<Entry>, MetadataError>> {
+        Box::pin(async move {
+            let mut wanted = wanted.to_vec();
+            if self.is(Fault::EntriesAllShared) {
+                wanted.iter_mut().for_each(|one| one.scope = Scope::Shared);
+            }
+            if self.is(Fault::EntriesByPrefix) {
+                let all: Vec<Wanted> =
+                    wanted.iter().map(|one| Wanted { name: None, depth: Depth::Infinity, ..one.clone() }).collect();
+                let mut entries = self.inner.entries(subjects, &all).await?;
+                let begins = |entry: &Entry, one: &Wanted| {
+                    let start = one.name.as_ref().map_or("", EntryName::as_str);
+                    entry.name.as_str().starts_with(start) && (one.depth != Depth::Zero || entry.name.as_str() == start)
+                };
+                entries.retain(|entry| wanted.iter().any(|one| begins(entry, one)));
+                return Ok(entries);
+            }
+            self.inner.entries(subjects, &wanted).await
+        })
+    }
+
+    fn set_entries(
+        &self,
+        subject: Subject,
+        mut changes: Vec<EntryChange>,
+        limits: MetadataLimits,
+    ) -> BoxFuture<'_, Result<(), MetadataError>> {
+        Box::pin(async move {
+            if self.is(Fault::EntriesAllShared) {
+                changes.iter_mut().for_each(|change| change.scope = Scope::Shared);
+            }
+            if self.is(Fault::EntriesOneByOne) {
+                for change in changes {
+                    self.inner.set_entries(subject, vec![change], limits).await?;
+                }
+                return Ok(());
+            }
+            let entries = if self.is(Fault::EntriesUncounted) { usize::MAX } else { limits.entries };
+            self.inner.set_entries(subject, changes, MetadataLimits::new(limits.value, entries)).await
+        })
     }
 }

@@ -6,16 +6,20 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
+use super::annotations::Annotations;
 use super::numbers::Numbers;
 use super::shelf::{Item, Shelf};
+use crate::acl::{Acl, AclChange};
 use crate::batch::{AddItem, Content, Hold, Op, OpOutcome, Staged};
 use crate::change::{ChangeKind, ChangePage, ChangeRecord, ChangesOptions};
 use crate::date::Timestamp;
-use crate::error::{CommitError, OpError, ReadError};
+use crate::error::{AclError, CommitError, MetadataError, OpError, ReadError};
 use crate::flags::{FlagChange, FlagSet, SystemFlags};
 use crate::folder::{FolderList, Role};
 use crate::id::{BlobId, EmailId, FolderId, ModSeq, Uid};
 use crate::item::{ItemPage, ItemPageBuilder, ItemsOptions, Projection, RowParts};
+use crate::metadata::{EntryChange, MetadataLimits};
+use crate::quota::{Quota, QuotaLimits, QuotaUsage};
 use crate::store::AccountState;
 use crate::testkit::random::Random;
 use crate::uid_set::UidSet;
@@ -65,7 +69,10 @@ pub(super) struct Account {
     /// Messages without a place, since when.
     fading: BTreeMap<EmailId, Timestamp>,
     floor: ModSeq,
-    pub(super) quota: Option<u64>,
+    pub(super) limits: QuotaLimits,
+    /// Lists that have an entry.
+    acls: BTreeMap<FolderId, Acl>,
+    annotations: BTreeMap<FolderId, Annotations>,
 }
 
 impl Account {
@@ -79,7 +86,9 @@ impl Account {
             by_blob: BTreeMap::new(),
             fading: BTreeMap::new(),
             floor: ModSeq::FIRST,
-            quota: None,
+            limits: QuotaLimits::none(),
+            acls: BTreeMap::new(),
+            annotations: BTreeMap::new(),
         }
     }
 
@@ -88,13 +97,83 @@ impl Account {
     }
 
     pub(super) fn state(&self) -> AccountState {
-        let counts = || self.shelves.values().map(|shelf| shelf.folder.counts);
-        let messages = counts().map(|counts| u64::from(counts.exists)).sum();
-        AccountState::new(self.at(), messages, self.octets(), self.quota)
+        let usage = self.usage();
+        AccountState::new(self.at(), usage.messages, usage.storage, self.limits.storage)
     }
 
-    fn octets(&self) -> u64 {
-        self.shelves.values().map(|shelf| shelf.folder.counts.octets).sum()
+    fn usage(&self) -> QuotaUsage {
+        let folders = self.shelves.values().map(|shelf| &shelf.folder).filter(|folder| folder.selectable);
+        folders.fold(QuotaUsage::default(), |usage, folder| QuotaUsage {
+            storage: usage.storage + folder.counts.octets,
+            messages: usage.messages + u64::from(folder.counts.exists),
+            folders: usage.folders + 1,
+        })
+    }
+
+    pub(super) fn quota(&self) -> Quota {
+        Quota::new(self.limits, self.usage())
+    }
+
+    pub(super) fn deleted_octets(&self) -> Vec<(FolderId, u64)> {
+        let all = UidSet::all();
+        let deleted = self.shelves.iter().map(|(id, shelf)| {
+            let items = shelf.items(&all);
+            let deleted = items.filter(|(_, item)| item.flags.system.contains(SystemFlags::DELETED));
+            (*id, deleted.map(|(_, item)| item.size).sum())
+        });
+        deleted.filter(|(_, octets)| *octets > 0).collect()
+    }
+
+    pub(super) fn acls(&self) -> Vec<(FolderId, Acl)> {
+        self.acls.iter().map(|(folder, acl)| (*folder, acl.clone())).collect()
+    }
+
+    pub(super) fn change_acl(&mut self, folder: FolderId, change: AclChange) -> Result<Acl, AclError> {
+        self.shelf(folder).map_err(|_| AclError::NotFound)?;
+        let before = self.acls.get(&folder).cloned().unwrap_or_default();
+        let mut acl = before.clone();
+        acl.change(change)?;
+        if acl != before {
+            self.attribute(folder).map_err(|_| AclError::Limit)?;
+            self.set_acl(folder, acl.clone());
+        }
+        Ok(acl)
+    }
+
+    fn set_acl(&mut self, folder: FolderId, acl: Acl) {
+        if acl.entries.is_empty() {
+            self.acls.remove(&folder);
+        } else {
+            self.acls.insert(folder, acl);
+        }
+    }
+
+    /// Gives the folder itself a change.
+    fn attribute(&mut self, folder: FolderId) -> Result<(), OpError> {
+        let change = self.numbers.next_change()?;
+        let shelf = self.shelf_mut(folder)?;
+        shelf.folder.change = change;
+        shelf.attributed = Some(change);
+        Ok(())
+    }
+
+    pub(super) fn annotations(&self, folder: FolderId) -> Option<&Annotations> {
+        self.annotations.get(&folder)
+    }
+
+    pub(super) fn annotate(
+        &mut self,
+        folder: FolderId,
+        changes: &[EntryChange],
+        limits: MetadataLimits,
+    ) -> Result<(), MetadataError> {
+        self.shelf(folder).map_err(|_| MetadataError::NotFound)?;
+        let mut annotations = self.annotations.get(&folder).cloned().unwrap_or_default();
+        if annotations.change(changes, limits)? {
+            self.attribute(folder).map_err(|_| MetadataError::TooMany)?;
+            self.annotations.insert(folder, annotations);
+        }
+        Ok(())
     }
 
     pub(super) fn folders(&self) -> FolderList {
@@ -156,7 +235,7 @@ impl Account {
         if size > moment.max_message {
             return Err(Refused::Batch(CommitError::TooLarge));
         }
-        self.has_quota_for(size)?;
+        self.has_quota_for(1, size)?;
         let email = match &add.content {
             Content::Email(email) => *email,
             Content::Staged(staged) => match self.by_blob.get(&staged.blob) {
@@ -231,9 +310,13 @@ impl Account {
         }
     }
 
-    fn has_quota_for(&self, octets: u64) -> Result<(), OpError> {
-        let after = self.octets().saturating_add(octets);
-        let over = octets > 0 && self.quota.is_some_and(|quota| after > quota);
+    fn has_quota_for(&self, messages: u64, octets: u64) -> Result<(), OpError> {
+        let usage = self.usage();
+        let over = |adds: u64, has: u64, limit: Option<u64>| {
+            adds > 0 && limit.is_some_and(|limit| has.saturating_add(adds) > limit)
+        };
+        let over =
+            over(octets, usage.storage, self.limits.storage) || over(messages, usage.messages, self.limits.messages);
         if over { Err(OpError::OverQuota) } else { Ok(()) }
     }
 
@@ -251,7 +334,7 @@ impl Account {
     fn copy(&mut self, from: FolderId, uids: &UidSet, to: FolderId, moment: &Moment<'_>) -> Result<OpOutcome, OpError> {
         let items = self.touched(from, uids, moment)?;
         self.shelf(to)?.room_for(items.len())?;
-        self.has_quota_for(items.iter().map(|(_, item)| item.size).sum())?;
+        self.has_quota_for(items.len() as u64, items.iter().map(|(_, item)| item.size).sum())?;
         self.place(items, to, moment.now)
     }
 
@@ -407,6 +490,9 @@ impl Account {
         if self.has_role(role, None) {
             return Err(OpError::RoleTaken);
         }
+        if self.limits.folders.is_some_and(|limit| self.usage().folders >= limit) {
+            return Err(OpError::OverQuota);
+        }
         self.numbers.room_for(1)?;
         let uid_validity = self.numbers.next_uid_validity()?;
         let id = match name_only {
@@ -420,6 +506,10 @@ impl Account {
                 let shelf = Shelf::new(id, parent, name.to_owned(), role, uid_validity, change);
                 self.shelves.insert(id, Arc::new(shelf));
             }
+        }
+        // RFC 4314 gives no rule for a new folder's list: it is its parent's, as people expect of a shared tree.
+        if let Some(acl) = parent.and_then(|parent| self.acls.get(&parent)).cloned() {
+            self.set_acl(id, acl);
         }
         Ok(OpOutcome::Folder(self.shelf(id)?.folder.clone()))
     }
@@ -464,6 +554,8 @@ impl Account {
             Some(shelf) => Arc::make_mut(shelf).leave_name(change),
             None => Vec::new(),
         };
+        self.acls.remove(&id);
+        self.annotations.remove(&id);
         if !has_children {
             self.shelves.remove(&id);
             self.removed.insert(change, (id, created, now));
