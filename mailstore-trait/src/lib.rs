@@ -11,6 +11,7 @@
 //! | [`sasl`], [`password`] | SASL mechanisms as state machines on both sides; what is stored of a password |
 //! | [`store`] | the contract a storage backend keeps (feature `async`) |
 //! | [`quota`], [`acl`], [`metadata`] | what a store may keep beside mail: limits, rights, annotations (feature `async`) |
+//! | [`guard`] | a store as one principal may see it (feature `async`) |
 //! | [`hints`], [`leases`], [`directory`], [`auth`] | news, exclusive rights, people and their logins (feature `async`) |
 //! | [`environment`] | the clock and the randomness a fulfiller is given (feature `async`) |
 //! | [`drive`] | runs a session over a tokio stream (feature `tokio`) |
@@ -46,6 +47,8 @@ pub mod drive;
 pub mod environment;
 #[cfg(feature = "async")]
 pub mod future;
+#[cfg(feature = "async")]
+pub mod guard;
 #[cfg(feature = "async")]
 pub mod hints;
 #[cfg(feature = "async")]
