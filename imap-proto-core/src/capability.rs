@@ -8,7 +8,8 @@ use mailstore_trait::query::DateOf;
 use mailstore_trait::sasl::Context;
 
 use crate::command::{
-    Command, FetchItem, Name, SearchKey, SearchReturn, SearchToken, SequenceSet, Spelling, StatusItems,
+    AppendEnd, AppendLine, AppendPiece, Command, FetchItem, Name, SearchKey, SearchReturn, SearchToken, SequenceSet,
+    Spelling, StatusItems,
 };
 use crate::config::Config;
 
@@ -72,6 +73,9 @@ const TABLE: &[Row] = &[
     Row { name: "CONDSTORE", when: AFTER_LOGIN },          // RFC 7162 §3.1.1
     Row { name: "OBJECTID", when: AFTER_LOGIN },           // RFC 8474 §2
     Row { name: "SAVEDATE", when: AFTER_LOGIN },           // RFC 8514 §3
+    Row { name: "MULTIAPPEND", when: AFTER_LOGIN },        // RFC 3502
+    Row { name: "CATENATE", when: AFTER_LOGIN },           // RFC 4469 §5
+    Row { name: "REPLACE", when: AFTER_LOGIN },            // RFC 8508 §3.1
     // RFC 7162 §3.2.2, §3.2.3: nothing of it works without CONDSTORE or ENABLE.
     Row { name: "QRESYNC", when: |facts| facts.logged_in && facts.config.offers(&["CONDSTORE", "ENABLE"]) },
 ];
@@ -84,6 +88,7 @@ pub(crate) fn of_command(name: Name) -> Option<&'static str> {
         Name::Idle => "IDLE",
         Name::Move | Name::UidMove => "MOVE",
         Name::Namespace => "NAMESPACE",
+        Name::Replace | Name::UidReplace => "REPLACE",
         Name::StartTls => "STARTTLS",
         Name::UidExpunge => "UIDPLUS",
         Name::Unselect => "UNSELECT",
@@ -140,6 +145,28 @@ pub(crate) fn knows(config: &Config, command: &Command<'_>) -> bool {
         Command::List(arguments) => status(arguments.status),
         _ => true,
     }
+}
+
+/// Whether the capabilities that a line of an APPEND belongs to are all offered; `begun` is how many messages the command
+/// had before, and a REPLACE has one only.
+pub(crate) fn knows_append(config: &Config, line: &AppendLine<'_>, begun: usize, replaces: bool) -> bool {
+    let mut begun = begun;
+    let pieces = line.pieces.iter().all(|piece| match piece {
+        AppendPiece::Message { catenate, .. } => {
+            begun += 1;
+            // RFC 8508 §4.7: nothing is said of several messages in one's place.
+            (begun == 1 || (!replaces && config.offers(&["MULTIAPPEND"])))
+                && (!catenate || config.offers(&["CATENATE"]))
+        }
+        AppendPiece::Url(_) => config.offers(&["CATENATE"]),
+    });
+    pieces
+        && match line.end {
+            // RFC 6855 §4: its literal8 is no message of BINARY's.
+            AppendEnd::Octets { utf8: true, .. } => config.offers(&["ENABLE", "UTF8=ACCEPT"]),
+            AppendEnd::Octets { binary, .. } => !binary || config.offers(&["BINARY"]),
+            AppendEnd::Command => true,
+        }
 }
 
 /// Appends the capabilities, parted by spaces.

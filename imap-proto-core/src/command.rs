@@ -10,6 +10,7 @@
 //! | `sequence` | sequence sets |
 //! | `flags` | flag lists |
 //! | `modifiers` | what stands in parentheses behind SELECT, FETCH and STORE |
+//! | `url` | IMAP URLs of messages |
 //! | `fetch`, `search`, `append`, `mailbox` | the arguments of these families |
 
 pub mod append;
@@ -20,10 +21,11 @@ pub mod mailbox;
 pub mod modifiers;
 pub mod search;
 mod sequence;
+pub mod url;
 
 use smallvec::SmallVec;
 
-pub use append::{AppendHead, AppendProgress};
+pub use append::{AppendEnd, AppendHead, AppendLine, AppendPiece, AppendPlace};
 pub use cursor::Text;
 pub(crate) use cursor::is_astring;
 pub use fetch::{BodySection, FetchItem, FetchItems, Part, Section, SectionOf, Spelling};
@@ -272,6 +274,8 @@ pub enum Name {
     Noop,
     /// RENAME
     Rename,
+    /// REPLACE
+    Replace,
     /// SEARCH
     Search,
     /// SELECT
@@ -292,6 +296,8 @@ pub enum Name {
     UidFetch,
     /// UID MOVE
     UidMove,
+    /// UID REPLACE
+    UidReplace,
     /// UID SEARCH
     UidSearch,
     /// UID STORE
@@ -307,7 +313,16 @@ impl Name {
     /// (RFC 9051 §5.5).
     #[must_use]
     pub fn uses_numbers(self) -> bool {
-        matches!(self, Name::Fetch | Name::Store | Name::Search | Name::Copy | Name::Move | Name::UidSearch)
+        matches!(
+            self,
+            Name::Fetch | Name::Store | Name::Search | Name::Copy | Name::Move | Name::Replace | Name::UidSearch
+        )
+    }
+
+    /// Whether it brings messages, and so is read line by line ([`parse_append`]).
+    #[must_use]
+    pub fn appends(self) -> bool {
+        matches!(self, Name::Append | Name::Replace | Name::UidReplace)
     }
 
     /// Whether EXPUNGE may be told while it runs (RFC 9051 §7.5.1).
@@ -377,6 +392,7 @@ fn plain_name(word: &[u8]) -> Option<Name> {
         b"NAMESPACE" => Name::Namespace,
         b"NOOP" => Name::Noop,
         b"RENAME" => Name::Rename,
+        b"REPLACE" => Name::Replace,
         b"SEARCH" => Name::Search,
         b"SELECT" => Name::Select,
         b"STARTTLS" => Name::StartTls,
@@ -395,14 +411,15 @@ fn uid_name(word: &[u8]) -> Option<Name> {
         b"EXPUNGE" => Name::UidExpunge,
         b"FETCH" => Name::UidFetch,
         b"MOVE" => Name::UidMove,
+        b"REPLACE" => Name::UidReplace,
         b"SEARCH" => Name::UidSearch,
         b"STORE" => Name::UidStore,
         _ => return None,
     })
 }
 
-/// Reads one whole command: its lines and literals as [`frame`](crate::frame) delimits them. APPEND is not among them,
-/// because its message is never part of a frame; see [`parse_append`].
+/// Reads one whole command: its lines and literals as [`frame`](crate::frame) delimits them. APPEND and REPLACE are
+/// not among them, because their messages are never part of a frame; see [`parse_append`].
 ///
 /// # Errors
 /// What was expected and where. Use [`tag`] for the answer's tag.
@@ -418,20 +435,29 @@ pub fn tag(frame: &[u8]) -> Option<&[u8]> {
     Cursor::new(frame).tag().ok()
 }
 
-/// Reads an APPEND up to a literal that is announced at the frame's end.
+/// Reads an APPEND or REPLACE up to the end of its first line; nothing when a literal is announced there that is a name
+/// or a URL, and so part of the frame.
 ///
 /// # Errors
 /// What was expected and where.
-pub fn parse_append<'a>(frame: &'a [u8], bounds: &Bounds) -> Result<AppendProgress<'a>> {
+pub fn parse_append<'a>(frame: &'a [u8], bounds: &Bounds) -> Result<Option<AppendHead<'a>>> {
     let head = head(frame)?;
     head.append(bounds)
 }
 
+/// Reads a further line of an APPEND, from behind a literal on; nothing as with [`parse_append`].
+///
+/// # Errors
+/// What was expected and where.
+pub fn parse_append_line<'a>(line: &'a [u8], place: AppendPlace, bounds: &Bounds) -> Result<Option<AppendLine<'a>>> {
+    append::line(&mut Cursor::new(line), place, bounds)
+}
+
 impl<'a> Head<'a> {
-    pub(crate) fn append(&self, bounds: &Bounds) -> Result<AppendProgress<'a>> {
+    pub(crate) fn append(&self, bounds: &Bounds) -> Result<Option<AppendHead<'a>>> {
         let mut cursor = self.arguments;
         cursor.space()?;
-        append::head(&mut cursor, bounds)
+        append::head(&mut cursor, self.name? != Name::Append, bounds)
     }
 
     pub(crate) fn command(&self, name: Name, bounds: &Bounds) -> Result<Tagged<'a>> {

@@ -94,6 +94,8 @@ pub struct Limits {
     pub bad: u32,
     /// Failed logins until the session ends.
     pub failed_logins: u32,
+    /// Messages of one APPEND (RFC 3502).
+    pub appends: usize,
     /// Messages that one commit of STORE, EXPUNGE or MOVE changes.
     pub batch: usize,
     /// No page or range is asked for while this much is unsent.
@@ -138,6 +140,7 @@ impl Default for Limits {
             bad_before_login: 3,
             bad: 20,
             failed_logins: 3,
+            appends: 1000,
             batch: 1000,
             low_water: 64 * 1024,
             inline: 16 * 1024,

@@ -56,6 +56,8 @@ pub enum Expected {
     StatusItem,
     /// An option of this command.
     Option,
+    /// An IMAP URL of a message on this server.
+    Url,
     /// A text in the charset that was named, by default UTF-8.
     Text,
     /// Fewer parentheses inside each other.
@@ -86,6 +88,7 @@ impl fmt::Display for Expected {
             Expected::SearchKey => "a search key",
             Expected::StatusItem => "a status item",
             Expected::Option => "a known option",
+            Expected::Url => "a message's URL",
             Expected::Text => "text in the charset",
             Expected::LessDepth => "less nesting",
             Expected::Fewer => "fewer parts",

@@ -15,7 +15,7 @@ use mailstore_trait::mime::{self, Scanner};
 use mailstore_trait::session::{LayerInfo, Output, Peer, Session};
 use mailstore_trait::uid_set::UidSet;
 
-use crate::command::{self, Bounds};
+use crate::command::{self, AppendPlace, Bounds};
 use crate::frame::{Frame, Framer};
 use crate::request::{Answered, Appended, Authenticated, Expunged, FlagsSet, Found, Refusal, SaslStep, Transferred};
 use crate::{Config, News, Request, Server};
@@ -38,6 +38,17 @@ pub fn imap_command(data: &[u8]) {
     }
     let _ = command::parse(data, &bounds);
     let _ = command::parse_append(data, &bounds);
+    for place in [AppendPlace::Message, AppendPlace::Part, AppendPlace::Utf8 { part: true }] {
+        let _ = command::parse_append_line(data, place, &bounds);
+    }
+}
+
+/// URLs of messages; what is read names a message.
+pub fn imap_url(data: &[u8]) {
+    if let Ok(url) = command::url::parse(data, &Bounds::default()) {
+        assert!(url.uid > 0, "no message has the UID 0");
+        assert!(url.partial.is_none_or(|(_, count)| count > 0), "a piece of nothing");
+    }
 }
 
 fn frame(data: &[u8], step: usize) -> Frame {
@@ -322,6 +333,11 @@ mod tests {
     #[test]
     fn imap_mailbox_name_seeds_replay() {
         replay("imap_mailbox_name", super::imap_mailbox_name);
+    }
+
+    #[test]
+    fn imap_url_seeds_replay() {
+        replay("imap_url", super::imap_url);
     }
 
     #[test]

@@ -360,8 +360,10 @@ pub struct AppendOpen {
     pub account: AccountId,
     /// Where it will go.
     pub folder: FolderId,
-    /// Octets to come.
-    pub size: u64,
+    /// Octets to come; `None` for a message put together from parts (RFC 4469), which has as many as chunks bring.
+    pub size: Option<u64>,
+    /// Whether another message goes when this one comes: then only the commit knows what the quota says (RFC 8508 §3.4).
+    pub replaces: bool,
 }
 
 /// Octets of the message opened last. The next chunk comes when this is answered: the answer is the back-pressure.
@@ -384,6 +386,17 @@ pub struct AppendCommit {
     pub folder: FolderId,
     /// One for each [`AppendOpen`] of this command, in order.
     pub messages: Vec<AppendMessage>,
+    /// The message that is removed in the same commit (RFC 8508 §3.4). One that is gone already is no hindrance.
+    pub replaces: Option<Replaced>,
+}
+
+/// A message that another one takes the place of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replaced {
+    /// Where it is.
+    pub folder: FolderId,
+    /// Which.
+    pub uid: Uid,
 }
 
 /// What is said about a message that is appended.

@@ -56,6 +56,11 @@ const READING: &[u8] =
     d UID FETCH 1:* BODY[HEADER.FIELDS (Subject)]\r\ne UID SEARCH RETURN (COUNT) UNSEEN TEXT hello\r\nf LOGOUT\r\n";
 const WRITING: &[u8] = b"a LOGIN {15+}\r\ntim@example.org {9+}\r\ntanstaafl\r\nb SELECT INBOX\r\nc STORE 1:3 +FLAGS (\\Deleted x)\r\n\
     d COPY 1:2 Sent\r\ne MOVE 3 Trash\r\nf APPEND INBOX (\\Seen) {12+}\r\nA: b\r\n\r\nhi\r\n\r\ng EXPUNGE\r\nh CLOSE\r\ni LOGOUT\r\n";
+const PARTS: &[u8] = b"a LOGIN tim@example.org tanstaafl\r\nb SELECT INBOX\r\n\
+    c APPEND Sent {8+}\r\nA: b\r\n\r\n (\\Seen) ~{9+}\r\nA: c\r\n\r\nd\r\n\
+    d APPEND INBOX CATENATE (URL \";UID=3\" TEXT {3+}\r\nabc URL {21+}\r\n;UID=1/;SECTION=HEADER)\r\n\
+    e UID REPLACE 1 INBOX {8+}\r\nA: b\r\n\r\n\r\nf FETCH 1:* (UID BINARY.SIZE[1] BINARY.PEEK[1])\r\n\
+    g APPEND INBOX {8+}\r\nA: b\r\n\r\n CATENATE (URL \";UID=99\" TEXT {3+}\r\nabc)\r\nh LOGOUT\r\n";
 const TREE: &[u8] = b"a AUTHENTICATE PLAIN AHRpbUBleGFtcGxlLm9yZwB0YW5zdGFhZmw=\r\nb CREATE a/b\r\nc RENAME a c\r\nd SUBSCRIBE c/b\r\n\
     e LIST (SUBSCRIBED) \"\" * RETURN (STATUS (MESSAGES RECENT))\r\nf LSUB \"\" %\r\ng STATUS c/b (MESSAGES RECENT)\r\nh DELETE c/b\r\n\
     i SELECT INBOX\r\nj IDLE\r\nDONE\r\nk NOOP\r\nl LOGOUT\r\n";
@@ -66,28 +71,28 @@ const WRONG: &[u8] = b"\r\na NONSENSE {3+}\r\nabc\r\nb LOGIN tim@example.org tan
 
 #[test]
 fn every_split_says_the_same() {
-    for script in [READING, WRITING, TREE, AWAY, WRONG] {
+    for script in [READING, WRITING, PARTS, TREE, AWAY, WRONG] {
         with_subject(|subject| every_split(subject, script));
     }
 }
 
 #[test]
 fn the_window_is_never_exceeded() {
-    for script in [READING, WRITING, TREE, AWAY, WRONG] {
+    for script in [READING, WRITING, PARTS, TREE, AWAY, WRONG] {
         with_subject(|subject| window_is_kept(subject, script, WINDOW));
     }
 }
 
 #[test]
 fn every_question_has_a_worst_answer() {
-    for script in [READING, WRITING, TREE, AWAY, WRONG] {
+    for script in [READING, WRITING, PARTS, TREE, AWAY, WRONG] {
         with_subject(|subject| worst_answers(subject, script));
     }
 }
 
 #[test]
 fn silence_ends_at_a_deadline() {
-    for script in [READING, WRITING, TREE, AWAY, WRONG] {
+    for script in [READING, WRITING, PARTS, TREE, AWAY, WRONG] {
         with_subject(|subject| silence_ends(subject, script, Duration::from_secs(4 * 3600)));
     }
 }

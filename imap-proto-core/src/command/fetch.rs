@@ -98,7 +98,7 @@ pub enum SectionOf<'a> {
 }
 
 impl SectionOf<'_> {
-    fn into_owned(self) -> SectionOf<'static> {
+    pub(super) fn into_owned(self) -> SectionOf<'static> {
         let owned = |fields: Vec<Text<'_>>| fields.into_iter().map(|field| Cow::Owned(field.into_owned())).collect();
         match self {
             SectionOf::Whole => SectionOf::Whole,
@@ -258,7 +258,7 @@ fn section_item<'a>(cursor: &mut Cursor<'a>, spelling: Spelling, peek: bool, bou
     Ok(FetchItem::Section(BodySection { spelling, peek, section, partial }))
 }
 
-fn section<'a>(cursor: &mut Cursor<'a>, bounds: &Bounds) -> Result<Section<'a>> {
+pub(super) fn section<'a>(cursor: &mut Cursor<'a>, bounds: &Bounds) -> Result<Section<'a>> {
     let mut section = Section::default();
     while cursor.peek().is_some_and(|octet| octet.is_ascii_digit()) {
         let from = *cursor;

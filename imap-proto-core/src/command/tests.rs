@@ -75,5 +75,5 @@ fn errors_say_what_was_expected() {
 #[test]
 fn appends_are_read_to_their_literal() {
     let progress = parse_append(b"a APPEND INBOX (\\Seen) {10}\r\n", &Bounds::DEFAULT).unwrap();
-    assert!(matches!(progress, AppendProgress::Message(AppendHead { internal_date: None, .. })));
+    assert!(matches!(progress, Some(AppendHead { replaces: None, .. })));
 }

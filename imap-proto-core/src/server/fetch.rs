@@ -11,7 +11,7 @@
 //! ```
 
 mod binary;
-mod section;
+pub(super) mod section;
 
 use bytes::{BufMut, BytesMut};
 use mailstore_trait::date::DateTime;

@@ -28,7 +28,7 @@ pub(super) fn path(core: &Core, name: &[u8]) -> Option<Vec<String>> {
     (!path.iter().any(String::is_empty)).then_some(path)
 }
 
-fn split(name: &str) -> Vec<String> {
+pub(super) fn split(name: &str) -> Vec<String> {
     let mut path: Vec<String> = name.split(DELIMITER).map(str::to_owned).collect();
     if let Some(first) = path.first_mut().filter(|first| first.eq_ignore_ascii_case("INBOX")) {
         "INBOX".clone_into(first);

@@ -19,7 +19,7 @@ use super::store::{self, Store};
 use super::sync::Finish;
 use super::tls::StartTls;
 use super::transfer::Transfer;
-use crate::command::{self, AppendProgress, Command, Name, ParseError, Tagged};
+use crate::command::{self, Command, Name, ParseError, Tagged};
 use crate::event::Event;
 use crate::frame::{Announced, Frame, Framer};
 use crate::response::Reply;
@@ -76,7 +76,7 @@ enum Announces {
     /// A part of its command.
     Part,
     /// An APPEND's message.
-    Message(Box<Append>),
+    Message(Name, Box<Append>),
     /// Nothing that can be taken.
     Refused(Reply),
 }
@@ -85,27 +85,36 @@ enum Announces {
 fn literal(core: &mut Core, announced: Announced) -> Step {
     match announces(core, announced) {
         Announces::Refused(reply) => refuse(core, announced, reply),
-        Announces::Message(append) => {
+        Announces::Message(name, append) => {
             note_tag_of(core, announced.end);
-            core.name = Name::Append;
+            core.name = name;
             core.inbox.consume(announced.end);
             core.framer = Framer::new();
             Step::Go(Flow::Append(append))
         }
-        Announces::Part => {
-            let room = core.max_literals().saturating_sub(core.framer.literal_octets());
-            let octets = announced.octets.and_then(|octets| usize::try_from(octets).ok()).unwrap_or(usize::MAX);
-            if octets > room || core.framer.literals() >= core.config.limits.literal_count {
-                return refuse(core, announced, too_big());
-            }
-            core.framer.accept(announced);
-            core.set_window(announced.end + octets);
-            if announced.waits {
-                core.go_ahead(b"Ready for the literal");
-            }
-            Step::Flush
-        }
+        Announces::Part => match take_part(core, announced) {
+            Ok(()) => Step::Flush,
+            Err(reply) => refuse(core, announced, reply),
+        },
     }
+}
+
+/// Makes an announced literal part of the frame.
+///
+/// # Errors
+/// The answer to one that is too large, or one too many.
+pub(super) fn take_part(core: &mut Core, announced: Announced) -> Result<(), Reply> {
+    let room = core.max_literals().saturating_sub(core.framer.literal_octets());
+    let octets = announced.octets.and_then(|octets| usize::try_from(octets).ok()).unwrap_or(usize::MAX);
+    if octets > room || core.framer.literals() >= core.config.limits.literal_count {
+        return Err(too_big());
+    }
+    core.framer.accept(announced);
+    core.set_window(announced.end + octets);
+    if announced.waits {
+        core.go_ahead(b"Ready for the literal");
+    }
+    Ok(())
 }
 
 fn announces(core: &Core, announced: Announced) -> Announces {
@@ -117,15 +126,15 @@ fn announces(core: &Core, announced: Announced) -> Announces {
     if let Err(reply) = core.permits(name) {
         return Announces::Refused(reply);
     }
-    if name != Name::Append {
+    if !name.appends() {
         return Announces::Part;
     }
     match head.append(&core.config.limits.bounds) {
-        Ok(AppendProgress::Message(head)) if head.binary && !core.config.offers(&["BINARY"]) => {
-            Announces::Refused(Reply::bad("Syntax error"))
-        }
-        Ok(AppendProgress::Message(head)) => Announces::Message(Box::new(Append::new(&head, announced))),
-        Ok(AppendProgress::Mailbox) => Announces::Part,
+        Ok(Some(head)) => match Append::new(core, name, &head, Some(announced)) {
+            Ok(append) => Announces::Message(name, Box::new(append)),
+            Err(reply) => Announces::Refused(reply),
+        },
+        Ok(None) => Announces::Part,
         Err(error) => Announces::Refused(bad(error)),
     }
 }
@@ -154,7 +163,7 @@ fn refuse(core: &mut Core, announced: Announced, reply: Reply) -> Step {
     Step::Go(Discard::flow(announced, reply, core.config.limits.discard))
 }
 
-fn bad(error: ParseError) -> Reply {
+pub(super) fn bad(error: ParseError) -> Reply {
     Reply::bad(match error.expected {
         command::Expected::Command => "Unknown command",
         command::Expected::Tag => "A tag is missing",
@@ -200,9 +209,21 @@ fn complete(core: &mut Core, len: usize) -> Step {
     if let Err(reply) = core.permits(name) {
         return answer_bad(core, reply);
     }
-    if name == Name::Append {
-        // An APPEND that ends without a literal.
-        return answer_bad(core, Reply::bad("A message is missing"));
+    if name.appends() {
+        // Without a literal: all parts are copies (RFC 4469), or the message is missing.
+        let append = match head.append(&core.config.limits.bounds) {
+            Ok(Some(head)) => Append::new(core, name, &head, None),
+            Ok(None) => Err(Reply::bad("A message is missing")),
+            Err(error) => Err(bad(error)),
+        };
+        return match append {
+            Ok(append) => {
+                core.bad = 0;
+                core.name = name;
+                Step::Go(Flow::Append(Box::new(append)))
+            }
+            Err(reply) => answer_bad(core, reply),
+        };
     }
     match head.command(name, &core.config.limits.bounds) {
         Ok(Tagged { command, .. }) => {

@@ -213,6 +213,8 @@ pub(super) fn phase_of(name: Name) -> Phase {
         | Name::Expunge
         | Name::Fetch
         | Name::Move
+        | Name::Replace
+        | Name::UidReplace
         | Name::Search
         | Name::Store
         | Name::UidCopy

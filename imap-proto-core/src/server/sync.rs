@@ -202,7 +202,7 @@ fn folder_gone(core: &mut Core) {
 fn may_expunge(core: &Core) -> bool {
     use crate::command::Name;
     match core.name {
-        Name::Expunge | Name::UidExpunge | Name::Move | Name::UidMove => true,
+        Name::Expunge | Name::UidExpunge | Name::Move | Name::UidMove | Name::Replace | Name::UidReplace => true,
         name => name.lets_expunge_be_told() && !numbers_ahead(core),
     }
 }
@@ -242,7 +242,7 @@ impl Finish {
         Finish { reply, look: true, modseq: false, sync: None }
     }
 
-    /// Ends with this answer after messages were removed (RFC 7162 §3.2.7, §3.2.9).
+    /// Ends with this answer after messages were removed (RFC 7162 §3.2.7, §3.2.9, RFC 8508 §4.5).
     pub(super) fn expunged(reply: Reply) -> Finish {
         Finish { reply, look: false, modseq: true, sync: None }
     }

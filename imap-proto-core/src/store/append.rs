@@ -7,7 +7,7 @@ use mailstore_trait::store::{Upload, UploadOptions};
 use mailstore_trait::uid_set::UidSet;
 
 use super::Fulfiller;
-use crate::request::{AppendChunk, AppendCommit, AppendOpen, Appended, Refusal};
+use crate::request::{AppendChunk, AppendCommit, AppendOpen, Appended, Refusal, Replaced};
 
 /// What was sent and is not visible yet. Dropping it lets the store forget the octets.
 #[derive(Default)]
@@ -25,11 +25,13 @@ impl Fulfiller {
         // RFC 9051 §6.3.12: refused before the client sends it. The commit looks again, when it counts.
         let read = self.store.account(query.account).await;
         let state = read.map_err(|error| self.read_refused(error))?;
-        appending.octets = appending.octets.saturating_add(query.size);
-        if state.quota.is_some_and(|quota| state.octets.saturating_add(appending.octets) > quota) {
+        appending.octets = appending.octets.saturating_add(query.size.unwrap_or(0));
+        let over = |quota| state.octets.saturating_add(appending.octets) > quota;
+        if !query.replaces && state.quota.is_some_and(over) {
             return Err(Refusal::OverQuota);
         }
-        let options = UploadOptions::new(self.store.caps().max_message).expecting(query.size);
+        let options = UploadOptions::new(self.store.caps().max_message);
+        let options = query.size.map_or(options, |size| options.expecting(size));
         let opened = self.store.upload(options).await;
         appending.open = Some(opened.map_err(|error| self.upload_refused(error))?);
         self.appending = appending;
@@ -68,7 +70,12 @@ impl Fulfiller {
                 internal_date: message.internal_date.unwrap_or(now),
             })
         };
-        let ops = appending.staged.into_iter().zip(query.messages).map(added).collect();
+        // First, so that the quota has its room.
+        let removed = query.replaces.map(|Replaced { folder, uid }| {
+            let uids = std::iter::once(uid).collect();
+            Op::Remove { folder, uids, only_deleted: false }
+        });
+        let ops = removed.into_iter().chain(appending.staged.into_iter().zip(query.messages).map(added)).collect();
         let batch = Batch::new(self.batch_id(), query.account, ops);
         let committed = self.commit(batch).await?;
         let mut appended: Option<Appended> = None;

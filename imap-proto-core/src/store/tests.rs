@@ -189,7 +189,7 @@ impl Rig {
 
     fn open(&mut self, size: u64) -> Result<(), Refusal> {
         let (account, folder) = (self.account, self.inbox);
-        ask!(self, AppendOpen, AppendOpen { account, folder, size })
+        ask!(self, AppendOpen, AppendOpen { account, folder, size: Some(size), replaces: false })
     }
 
     fn chunk(&mut self, octets: &'static str) -> Result<(), Refusal> {
@@ -199,7 +199,7 @@ impl Rig {
     fn append_commit(&mut self, messages: usize) -> Result<Appended, Refusal> {
         let (account, folder) = (self.account, self.inbox);
         let messages = vec![AppendMessage { flags: FlagSet::new(), internal_date: None }; messages];
-        ask!(self, AppendCommit, AppendCommit { account, folder, messages })
+        ask!(self, AppendCommit, AppendCommit { account, folder, messages, replaces: None })
     }
 
     fn append(&mut self, octets: &'static str) -> u32 {

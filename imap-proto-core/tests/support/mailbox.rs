@@ -263,6 +263,7 @@ impl Adapter for Mailboxes {
         size("read", &mut limits.read);
         size("batch", &mut limits.batch);
         size("rows", &mut limits.rows);
+        size("appends", &mut limits.appends);
         limits.inline = header.number("inline").unwrap_or(limits.inline);
         if let Some(message) = header.number("message") {
             limits.message = message;
@@ -347,7 +348,14 @@ pub(crate) fn asked(request: &Request) -> Asked {
         Request::Copy(pending) => format!("Copy {}", set(&pending.query.uids)),
         Request::Move(pending) => format!("Move {}", set(&pending.query.uids)),
         Request::Expunge(pending) => format!("Expunge {}", set(&pending.query.uids)),
-        Request::AppendOpen(pending) => format!("AppendOpen {}", pending.query.size),
+        Request::AppendOpen(pending) => match pending.query.size {
+            Some(size) => format!("AppendOpen {size}"),
+            None => "AppendOpen parts".into(),
+        },
+        Request::AppendCommit(pending) if pending.query.messages.len() > 1 || pending.query.replaces.is_some() => {
+            let replaces = pending.query.replaces.map(|replaced| format!(" replacing {}", replaced.uid.value()));
+            format!("AppendCommit {}{}", pending.query.messages.len(), replaces.unwrap_or_default())
+        }
         Request::CreateFolder(pending) => {
             format!("CreateFolder {} {:?}", pending.query.path.join("/"), pending.query.role)
         }

@@ -12,7 +12,7 @@ use mailstore_trait::mime::{Fields, SkeletonRef, Specifier};
 
 use super::binary::Decoding;
 use super::{Fetch, refused_section};
-use crate::command::{BodySection, SectionOf, Spelling, Text};
+use crate::command::{BodySection, Section, SectionOf, Spelling, Text};
 use crate::request::Refusal;
 use crate::response::{self, Quoted};
 use crate::server::state::Core;
@@ -171,16 +171,7 @@ impl Fetch {
         skeleton: Option<SkeletonRef<'_>>,
         section: &BodySection<'static>,
     ) -> Result<Source, Need> {
-        let part = section.section.part.as_slice();
-        let within = |specifier| skeleton.and_then(|skeleton| skeleton.section_range(part, specifier));
-        let range = match &section.section.of {
-            SectionOf::Whole if part.is_empty() => Some(0..row.size),
-            SectionOf::Whole => within(Specifier::Content),
-            SectionOf::Header | SectionOf::Fields(_) | SectionOf::FieldsNot(_) => within(Specifier::Header),
-            SectionOf::Text => within(Specifier::Text),
-            SectionOf::Mime => within(Specifier::Mime),
-        };
-        let Some(range) = range else { return Ok(Source::None) };
+        let Some(range) = range_of(&section.section, row.size, skeleton) else { return Ok(Source::None) };
         // Octets in the page are used when they are the whole message, as the row says.
         let content = page.content(row).filter(|content| content.len() as u64 == row.size);
         let (fields, wanted) = match &section.section.of {
@@ -229,8 +220,25 @@ impl Fetch {
     }
 }
 
+/// Where a section lies in a message of this size; of HEADER.FIELDS the whole header.
+pub(in crate::server) fn range_of(
+    section: &Section<'_>,
+    size: u64,
+    skeleton: Option<SkeletonRef<'_>>,
+) -> Option<Range<u64>> {
+    let part = section.part.as_slice();
+    let within = |specifier| skeleton.and_then(|skeleton| skeleton.section_range(part, specifier));
+    match &section.of {
+        SectionOf::Whole if part.is_empty() => Some(0..size),
+        SectionOf::Whole => within(Specifier::Content),
+        SectionOf::Header | SectionOf::Fields(_) | SectionOf::FieldsNot(_) => within(Specifier::Header),
+        SectionOf::Text => within(Specifier::Text),
+        SectionOf::Mime => within(Specifier::Mime),
+    }
+}
+
 /// The part of a range that a partial names (RFC 9051 §6.4.5): a start behind the end is the empty piece there.
-pub(super) fn cut(range: Range<u64>, partial: Option<(u64, u64)>) -> Range<u64> {
+pub(in crate::server) fn cut(range: Range<u64>, partial: Option<(u64, u64)>) -> Range<u64> {
     let Some((first, count)) = partial else { return range };
     let start = range.start.saturating_add(first).min(range.end);
     start..start.saturating_add(count).min(range.end)
@@ -245,13 +253,13 @@ pub(super) fn without_nul(octets: Bytes) -> Bytes {
     octets.iter().map(|&octet| if octet == 0 { 0x80 } else { octet }).collect()
 }
 
-pub(super) fn slice(octets: &Bytes, range: &Range<u64>) -> Option<Bytes> {
+pub(in crate::server) fn slice(octets: &Bytes, range: &Range<u64>) -> Option<Bytes> {
     let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
     (start <= end && end <= octets.len()).then(|| octets.slice(start..end))
 }
 
 /// RFC 9051 §6.4.5.1: the fields of these names, or all others, as they stand; the blank line always follows.
-fn filter(header: &[u8], names: &[Text<'_>], wanted: bool) -> Bytes {
+pub(in crate::server) fn filter(header: &[u8], names: &[Text<'_>], wanted: bool) -> Bytes {
     let mut filtered = BytesMut::new();
     for field in Fields::new(header) {
         if names.iter().any(|name| field.is(name)) == wanted {
