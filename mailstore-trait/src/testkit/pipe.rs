@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::session::{CloseReason, Layer, LayerInfo, Output, Session};
+use crate::session::{CloseReason, Layer, LayerError, LayerInfo, Output, Session};
 use crate::testkit::driven::{Driven, epoch};
 
 /// When a question is answered.
@@ -36,6 +36,9 @@ pub struct End<'a, S: Session> {
     layer: Option<Layer>,
     events: Vec<S::Event>,
     sent: u64,
+    /// Octets that have arrived at the other end.
+    arrived: u64,
+    cut_after: Option<u64>,
     broken: bool,
 }
 
@@ -60,6 +63,8 @@ impl<'a, S: Session> End<'a, S> {
             layer: None,
             events: Vec::new(),
             sent: 0,
+            arrived: 0,
+            cut_after: None,
             broken: false,
         }
     }
@@ -93,6 +98,21 @@ impl<'a, S: Session> End<'a, S> {
     pub fn cut(&mut self) {
         self.broken = true;
         self.driven.ending = true;
+    }
+
+    /// Cuts the stream both ways once so many octets of this end have arrived at the other, wherever in a line, a reply
+    /// or a message that is.
+    pub fn cut_after(&mut self, octets: u64) {
+        self.cut_after = Some(octets);
+    }
+
+    /// A layer that is asked for comes to nothing where the stream was cut, or the other has closed.
+    fn fail_layer(&mut self, alone: bool) -> bool {
+        if self.closed().is_some() || !(self.broken || alone) || self.layer.take().is_none() {
+            return false;
+        }
+        self.driven.layered(Err(LayerError::Handshake));
+        true
     }
 
     /// Polls until nothing comes but `Wait`; says whether anything did.
@@ -249,8 +269,13 @@ impl<'a, C: Session, S: Session> Pipe<'a, C, S> {
         self.settle();
     }
 
-    /// A layer goes up when both ask for it and everything before it has been read.
+    /// A layer goes up when both ask for it and everything before it has been read. It fails where the stream was cut or
+    /// the other has closed.
     fn raise_layers(&mut self) -> bool {
+        let failed = self.client.fail_layer(self.server.closed().is_some());
+        if self.server.fail_layer(self.client.closed().is_some()) || failed {
+            return true;
+        }
         let clear = |unsent: usize, unread: usize| unsent == 0 && unread == 0;
         let (client, server) = (&mut self.client, &mut self.server);
         let quiet = clear(client.unsent.len(), server.driven.input.len())
@@ -272,8 +297,16 @@ fn carry<A: Session, B: Session>(from: &mut End<'_, A>, to: &mut End<'_, B>, cap
         from.unsent.clear();
         return moved;
     }
-    let room = capacity.saturating_sub(to.driven.input.len()).min(from.unsent.len());
+    let left = from.cut_after.map(|at| usize::try_from(at.saturating_sub(from.arrived)).unwrap_or(usize::MAX));
+    let room = capacity.saturating_sub(to.driven.input.len()).min(from.unsent.len()).min(left.unwrap_or(usize::MAX));
     to.driven.input.extend(from.unsent.drain(..room));
+    from.arrived += room as u64;
+    if left == Some(room) {
+        from.cut_after = None;
+        from.cut();
+        to.cut();
+        return true;
+    }
     let ends = from.driven.closed().is_some() && from.unsent.is_empty() && !to.driven.ending;
     if ends {
         to.driven.ending = true;
@@ -394,6 +427,27 @@ mod tests {
         never.client.notify("ASK never\r\n".into());
         never.finish(Duration::from_secs(60));
         assert_eq!(never.server.closed(), Some(CloseReason::Unanswered));
+    }
+
+    #[test]
+    fn a_stream_is_cut_at_any_octet() {
+        for octet in 0..12 {
+            let mut pipe = pipe(None);
+            pipe.client.cut_after(octet);
+            pipe.client.notify("ECHO one\r\nECHO two\r\n".into());
+            pipe.finish(Duration::ZERO);
+            let greeting: &[u8] = b"* ready\r\n";
+            // The answer to the line that arrived whole is sent, and lost.
+            assert_eq!(pipe.server.sent(), if octet < 10 { 9 } else { 16 }, "octet {octet}");
+            assert!(greeting.starts_with(&pipe.client.session().heard));
+            let mut pipe = self::pipe(None);
+            pipe.server.cut_after(octet);
+            pipe.client.notify("ECHO one\r\n".into());
+            pipe.finish(Duration::ZERO);
+            let heard = &pipe.client.session().heard;
+            assert_eq!(heard.len() as u64, octet);
+            assert!(b"* ready\r\n= one\r\n".starts_with(heard));
+        }
     }
 
     #[test]
