@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use crate::config::Config;
@@ -270,6 +271,9 @@ pub(crate) fn open_reader(path: &Path, config: &Config) -> Result<Connection, Op
 fn settings(connection: &Connection, config: &Config, cache: usize) -> Result<(), OpenError> {
     connection.busy_timeout(config.busy_timeout)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // One plan for each statement. SQLite is built with statistics here, and would otherwise parse and plan every
+    // statement with a range in it again whenever another value is bound: a third of what a page of rows costs.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     let kibibytes = i64::try_from(cache / 1024).unwrap_or(i64::MAX).max(64);
     connection.pragma_update(None, "cache_size", -kibibytes)?;
     connection.pragma_update(None, "trusted_schema", false)?;

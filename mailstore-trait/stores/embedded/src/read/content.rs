@@ -75,22 +75,27 @@ fn slice(octets: &Bytes, offset: u64, many: usize) -> Bytes {
     octets.slice(start..start.saturating_add(many).min(octets.len()))
 }
 
-/// All octets of a small message.
+/// All octets of a small message, in one question: pages are full of them.
 pub(crate) fn whole(snapshot: &Snapshot<'_>, email: i64, size: u64) -> Result<Vec<u8>> {
     let corrupt = || Fault::corrupt(format!("email {}", snapshot.env.ids.email(email)));
-    let (mut octets, blob) = snapshot
-        .connection
-        .prepare_cached("SELECT prefix, blob FROM email WHERE id = ?1")?
-        .query_row([email], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, [u8; 16]>(1)?)))
-        .optional()?
-        .ok_or_else(corrupt)?;
-    let blob = BlobId(blob);
-    match find(snapshot, blob)? {
-        Body::Database(body) => octets.extend_from_slice(&read_body(snapshot, body, blob)?),
-        Body::File(blob) => {
-            let many = usize::try_from(size).unwrap_or(usize::MAX).saturating_sub(octets.len());
-            octets.extend_from_slice(&snapshot.env.blobs.read(blob, 0, many)?);
-        }
+    let mut statement = snapshot.connection.prepare_cached(
+        "SELECT email.prefix, email.blob, blob.name IS NULL, blob.body IS NULL, body.octets FROM email
+            LEFT JOIN blob ON blob.name = email.blob LEFT JOIN body ON body.id = blob.body WHERE email.id = ?1",
+    )?;
+    let mut rows = statement.query([email])?;
+    let row = rows.next()?.ok_or_else(corrupt)?;
+    let blob = BlobId(row.get(1)?);
+    let mut octets = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+    octets.extend_from_slice(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?);
+    if row.get(2)? {
+        return Err(Fault::corrupt(format!("octets {blob} have no row")));
+    }
+    if row.get(3)? {
+        let many = usize::try_from(size).unwrap_or(usize::MAX).saturating_sub(octets.len());
+        octets.extend_from_slice(&snapshot.env.blobs.read(blob, 0, many)?);
+    } else {
+        let body = row.get_ref(4)?.as_blob_or_null().map_err(rusqlite::Error::from)?;
+        octets.extend_from_slice(body.ok_or_else(|| Fault::corrupt(format!("octets {blob} have no body")))?);
     }
     if octets.len() as u64 == size { Ok(octets) } else { Err(corrupt()) }
 }
