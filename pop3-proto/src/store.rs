@@ -7,6 +7,7 @@
 
 mod policy;
 mod reader;
+mod snapshots;
 mod update;
 
 use std::fmt;
@@ -18,13 +19,11 @@ use mailstore_trait::directory::Principal;
 use mailstore_trait::environment::Environment;
 use mailstore_trait::error::{LeaseError, ReadError};
 use mailstore_trait::folder::Folder;
-use mailstore_trait::id::{AccountId, FolderId, Uid};
-use mailstore_trait::item::{ItemsOptions, Projection};
+use mailstore_trait::id::{AccountId, FolderId, ModSeq, Uid};
 use mailstore_trait::leases::{Lease, LeaseScope};
 use mailstore_trait::sasl::{Failure, Secret};
 use mailstore_trait::session::{Fulfil, LayerInfo, Peer, Session};
 use mailstore_trait::store::MailStore;
-use mailstore_trait::uid_set::UidSet;
 
 use crate::apop;
 use crate::capability::LoginDelay;
@@ -36,6 +35,8 @@ use crate::request::{
 
 pub use self::policy::{LastLogins, Policies, Policy};
 use self::reader::Reader;
+use self::snapshots::Snapshot;
+pub use self::snapshots::Snapshots;
 
 /// Everything outside that a fulfiller asks. One is shared by all sessions of a listener.
 #[derive(Clone)]
@@ -50,6 +51,8 @@ pub struct World {
     pub policies: Arc<dyn Policies>,
     /// When each of them logged in last.
     pub last_logins: Arc<LastLogins>,
+    /// Large maildrops as they were when they were opened last.
+    pub snapshots: Arc<Snapshots>,
 }
 
 impl World {
@@ -61,7 +64,8 @@ impl World {
         environment: Arc<dyn Environment>,
     ) -> World {
         let policies = Arc::new(Policy::default());
-        World { store, authenticator, environment, policies, last_logins: Arc::default() }
+        let (last_logins, snapshots) = (Arc::default(), Arc::default());
+        World { store, authenticator, environment, policies, last_logins, snapshots }
     }
 
     /// A fresh timestamp for [`Server::with_apop`](crate::Server::with_apop); `None` where the user database keeps no
@@ -101,6 +105,10 @@ struct Maildrop {
     end: Uid,
     lease: Lease,
     reader: Reader,
+    /// All of it, while its pages are told.
+    known: Option<Arc<Vec<Message>>>,
+    /// What of it was read so far, where it is worth remembering.
+    gathered: Option<Snapshot>,
 }
 
 impl Fulfiller {
@@ -224,8 +232,8 @@ impl Fulfiller {
             Err(LeaseError::Held) => return MaildropOpened::InUse,
             Err(_) => return MaildropOpened::Unavailable,
         };
-        let inbox = match self.inbox(account).await {
-            Ok(Some(inbox)) => inbox,
+        let (inbox, at) = match self.inbox(account).await {
+            Ok(Some(found)) => found,
             Ok(None) | Err(_) => {
                 let _ = self.world.store.leases().release(&lease).await;
                 return MaildropOpened::Unavailable;
@@ -235,39 +243,59 @@ impl Fulfiller {
         let mut opened = Opened::new(usize::try_from(inbox.counts.exists).unwrap_or(0));
         opened.login_delay = Some(LoginDelay { minimum: delay, per_user: false }).filter(|_| !delay.is_zero());
         opened.expire = self.world.policies.expire(account);
-        self.maildrop =
-            Some(Maildrop { account, inbox: inbox.id, end: inbox.uid_next, lease, reader: Reader::default() });
+        let uid_validity = inbox.uid_validity;
+        let gathered = at.filter(|_| self.world.snapshots.wants(opened.messages)).map(|at| Snapshot {
+            inbox: inbox.id,
+            uid_validity,
+            at,
+            end: inbox.uid_next,
+            messages: Arc::new(Vec::with_capacity(opened.messages)),
+        });
+        let (inbox, end, reader) = (inbox.id, inbox.uid_next, Reader::default());
+        self.maildrop = Some(Maildrop { account, inbox, end, lease, reader, known: None, gathered });
         MaildropOpened::Opened(opened)
     }
 
-    /// The account's inbox. An account that never had any mail gets one now.
-    async fn inbox(&self, account: AccountId) -> Result<Option<Folder>, ReadError> {
+    /// The account's inbox, and the change it is read at. An account that never had any mail gets one now.
+    async fn inbox(&self, account: AccountId) -> Result<Option<(Folder, Option<ModSeq>)>, ReadError> {
         let store = &self.world.store;
         let folders = match store.folders(account).await {
             Err(ReadError::NotFound) if store.provision(account, &[]).await.is_ok() => store.folders(account).await,
             folders => folders,
         };
-        Ok(folders?.inbox().cloned())
+        let folders = folders?;
+        Ok(folders.inbox().map(|inbox| (inbox.clone(), folders.at)))
     }
 
-    async fn page(&self, page: MaildropPage) -> Option<PageRead> {
-        let maildrop = self.maildrop.as_ref()?;
-        let mut messages = Vec::new();
-        let mut first = page.after.map_or(Uid::MIN, |uid| uid.plus(1));
-        let last = Uid::new(maildrop.end.value().checked_sub(1)?);
-        let mut options = ItemsOptions::new(Projection::DATES);
-        options.max_rows = page.max;
-        while let Some(last) = last.filter(|last| first <= *last) {
-            let mut uids = UidSet::new();
-            uids.insert_range(first..=last);
-            let rows = self.world.store.items(maildrop.account, maildrop.inbox, &uids, options).await.ok()?;
-            messages.extend(rows.rows().iter().map(|row| Message::new(row.item, row.generation, row.uid, row.size)));
-            match rows.next {
-                Some(next) if messages.is_empty() && next > first => first = next,
-                next => return Some(PageRead::Page { messages, more: next.is_some() }),
-            }
+    async fn page(&mut self, page: MaildropPage) -> Result<PageRead, ReadError> {
+        let Some(maildrop) = &mut self.maildrop else { return Ok(PageRead::Unavailable) };
+        let (store, snapshots) = (&*self.world.store, &self.world.snapshots);
+        if page.after.is_none() {
+            maildrop.recall(store, snapshots).await?;
         }
-        Some(PageRead::Page { messages, more: false })
+        if let Some(known) = &maildrop.known {
+            let first = page.after.map_or(0, |after| known.partition_point(|message| message.uid() <= after));
+            let messages = known.iter().skip(first).take(page.max).copied().collect();
+            let more = first.saturating_add(page.max) < known.len();
+            if !more {
+                maildrop.known = None;
+            }
+            return Ok(PageRead::Page { messages, more });
+        }
+        let (mut messages, mut next) = (Vec::new(), Some(page.after.map_or(Uid::MIN, |uid| uid.plus(1))));
+        while let Some(first) = next.filter(|_| messages.is_empty()) {
+            (messages, next) =
+                snapshots::page(store, maildrop.account, maildrop.inbox, first, maildrop.end, page.max).await?;
+        }
+        if let Some(gathered) = &mut maildrop.gathered {
+            Arc::make_mut(&mut gathered.messages).extend_from_slice(&messages);
+        }
+        if next.is_none()
+            && let Some(gathered) = maildrop.gathered.take()
+        {
+            snapshots.remember(maildrop.account, gathered);
+        }
+        Ok(PageRead::Page { messages, more: next.is_some() })
     }
 
     async fn renew(&mut self, ttl: Duration) -> LeaseRenewed {
@@ -280,6 +308,22 @@ impl Fulfiller {
             Err(LeaseError::Unavailable(_)) => LeaseRenewed::Unavailable,
             Err(_) => LeaseRenewed::Lost,
         }
+    }
+}
+
+impl Maildrop {
+    /// Takes the maildrop of the last login and what changed since, when that is known.
+    async fn recall(&mut self, store: &dyn MailStore, snapshots: &Snapshots) -> Result<(), ReadError> {
+        let Some(gathered) = &self.gathered else { return Ok(()) };
+        let found = snapshots.find(self.account);
+        let same = |found: &Snapshot| found.inbox == gathered.inbox && found.uid_validity == gathered.uid_validity;
+        let Some(found) = found.filter(same) else { return Ok(()) };
+        if let Some(snapshot) = found.follow(store, self.account, self.end).await? {
+            self.known = Some(Arc::clone(&snapshot.messages));
+            self.gathered = None;
+            snapshots.remember(self.account, snapshot);
+        }
+        Ok(())
     }
 }
 

@@ -31,7 +31,7 @@ use mailstore_trait::uid_set::UidSet;
 use pop3_proto::apop;
 use pop3_proto::capability::Expire;
 use pop3_proto::client::{self, ChunkTaken, Client, Command, Stls};
-use pop3_proto::store::{Fulfiller, Policy, World};
+use pop3_proto::store::{Fulfiller, Policy, Snapshots, World};
 use pop3_proto::{Answered, Config, Event, Request, Server};
 
 /// What is ready at once: everything in memory is.
@@ -284,6 +284,48 @@ fn thousands_are_removed_in_batches() {
     let said = talk.say(&(all + "QUIT\r\n"));
     assert!(said.ends_with("+OK goodbye, messages removed: 2499\r\n"));
     assert_eq!(house.inbox(), [(2500, false)]);
+}
+
+/// A maildrop that was opened before is brought up to date, not read again, and is the same either way.
+#[test]
+fn a_large_maildrop_is_remembered_and_followed() {
+    let mut house = House::new();
+    (0..1500).for_each(|at| house.deliver(format!("N: {at}\r\n\r\n").as_bytes()));
+    let listing = |house: &House| house.logged_in().say("STAT\r\nUIDL\r\nLIST\r\nQUIT\r\n");
+    let fresh = |house: &House| {
+        let mut other = house.world.clone();
+        other.snapshots = Arc::new(Snapshots::with_capacity(0));
+        let mut talk = house.session();
+        talk.fulfiller = Fulfiller::new(other, &peer()).allow_cleartext();
+        talk.say("USER tim@example.org\r\nPASS pass word\r\n");
+        talk.say("STAT\r\nUIDL\r\nLIST\r\nQUIT\r\n")
+    };
+    let same = |house: &House, what: &str| {
+        let first = listing(house);
+        assert!(first.len() > 1000 && first == fresh(house), "{what}");
+    };
+    same(&house, "read");
+    same(&house, "remembered");
+    house.expunge(1);
+    house.expunge(700);
+    house.deliver(b"later\r\n\r\n");
+    same(&house, "changed by others");
+    let mut talk = house.logged_in();
+    talk.say("RETR 3\r\nDELE 4\r\nQUIT\r\n");
+    same(&house, "changed by us");
+    (0..1200).for_each(|_| house.deliver(b"more\r\n\r\n"));
+    (0..20).for_each(|at| house.expunge(1480 + at));
+    same(&house, "many came");
+    // Removals the store has forgotten: it says so, and all is read anew.
+    house.expunge(900);
+    ready(house.store.forget_removals(house.account, Duration::ZERO)).unwrap();
+    same(&house, "forgotten removals");
+    house.store.jump();
+    house.expunge(901);
+    same(&house, "after a restore");
+    // Nothing remembered is shown to another server's store.
+    house.world.snapshots = Arc::default();
+    same(&house, "anew");
 }
 
 /// UIDL tells a message by where it lies, not by its place in the list.

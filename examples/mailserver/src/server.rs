@@ -39,6 +39,8 @@ pub(crate) struct Server {
     authentication: Arc<Authentication>,
     signing: Arc<Signing>,
     pop3: Arc<pop3_proto::Config>,
+    /// One for all connections: it remembers what the last login of a maildrop saw.
+    maildrops: pop3_proto::store::World,
     imap: Arc<imap_proto_core::Config>,
     /// Rung whenever a message was put into the queue.
     queued: Arc<Notify>,
@@ -64,14 +66,18 @@ impl Server {
         let directory: Arc<dyn Directory> = Arc::new(users.clone());
         let resolver = crate::dns::resolver(&config.dns).map_err(Failure::Dns)?;
         let authentication = Authentication::new(&config.hostname, config.authentication.clone(), resolver);
-        let authenticator = Throttled { inner: users, throttle: Arc::clone(&throttle) };
+        let authenticator: Arc<dyn Authenticator> =
+            Arc::new(Throttled { inner: users, throttle: Arc::clone(&throttle) });
+        let environment: Arc<dyn Environment> = Arc::new(System);
+        let maildrops =
+            pop3_proto::store::World::new(store.clone(), Arc::clone(&authenticator), Arc::clone(&environment));
         Ok(Server {
             throttle,
             drive: DriveLimits::default(),
             store,
             directory,
-            authenticator: Arc::new(authenticator),
-            environment: Arc::new(System),
+            authenticator,
+            environment,
             acceptors: Acceptors {
                 // No ALPN name is registered for SMTP.
                 smtp: certificates.acceptor(&[])?,
@@ -82,6 +88,7 @@ impl Server {
             authentication: Arc::new(authentication),
             signing: Arc::new(Signing::new(&config.outbound.dkim)?),
             pop3: Arc::new(pop3::config(config)),
+            maildrops,
             imap: Arc::new(imap::config(config)),
             queued,
         })

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use mailstore_trait::drive::{Embedder, Ended, drive};
 use mailstore_trait::session::Peer;
-use pop3_proto::store::{Fulfiller, World};
+use pop3_proto::store::Fulfiller;
 use pop3_proto::{Config as Pop3, Event, Server as Session};
 
 use super::{Server, idle, length};
@@ -29,8 +29,7 @@ pub(super) fn config(config: &Config) -> Pop3 {
 impl Server {
     /// Serves one connection to its end.
     pub(crate) async fn pop3(&self, mut stream: Stream, peer: Peer, shutdown: &Shutdown) -> Ended {
-        let world = World::new(Arc::clone(&self.store), Arc::clone(&self.authenticator), Arc::clone(&self.environment));
-        let mut fulfiller = Fulfiller::new(world, &peer);
+        let mut fulfiller = Fulfiller::new(self.maildrops.clone(), &peer);
         let mut session = Session::new(Arc::clone(&self.pop3), &peer);
         let mut watcher = Watcher { peer, shutdown: shutdown.poller() };
         drive(&mut session, &mut stream, &mut fulfiller, &mut watcher, &self.drive).await
