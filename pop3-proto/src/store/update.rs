@@ -49,15 +49,26 @@ impl Maildrop {
     async fn run(&self, world: &World, op: Op) -> Result<(), CommitError> {
         let mut batch = Batch::new(BatchId(world.environment.id()), self.account, vec![op]);
         batch.fence = Some(self.lease.fence());
-        for _ in 1..REPEATS {
-            match world.store.commit(batch.clone()).await {
-                // The same id: what was done is not done again.
-                Err(CommitError::Unknown(_)) => {}
-                outcome => return outcome.map(|_| ()),
+        let mut unknown = None;
+        for _ in 0..=REPEATS {
+            // The same id: what was done is not done again.
+            match (world.store.commit(batch.clone()).await, &unknown) {
+                (Err(CommitError::Unknown(source)), _) => unknown = Some(source),
+                (Err(error), Some(_)) if !is_verdict(&error) => {}
+                (outcome, _) => return outcome.map(|_| ()),
             }
         }
-        world.store.commit(batch).await.map(|_| ())
+        Err(unknown.map_or_else(|| CommitError::Unavailable("no attempt".into()), CommitError::Unknown))
     }
+}
+
+/// Whether an error of a repeated batch tells that the first attempt did nothing: a store that looks at the batch finds
+/// its results before anything else. One that is busy, full or away has not looked.
+fn is_verdict(error: &CommitError) -> bool {
+    matches!(
+        error,
+        CommitError::Fenced | CommitError::Operation { .. } | CommitError::TooLarge | CommitError::BlobGone(_)
+    )
 }
 
 /// The set in pieces of at most `most`.
