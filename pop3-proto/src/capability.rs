@@ -1,6 +1,6 @@
 //! Capabilities: what CAPA says, computed by a server and read by a client.
 //!
-//! RFC 2449 §5 and §6, RFC 2595 §4, RFC 3206 §5, RFC 5034 §3, RFC 6856 §2 and §3.
+//! RFC 2449 §5 and §6, RFC 2449 §6.3 (SASL), RFC 2595 §4, RFC 3206 §6, RFC 5034 §3, RFC 6856 §2 and §3.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ bitflags::bitflags! {
         const UIDL = 16;
         /// STLS, RFC 2595 §4.
         const STLS = 32;
-        /// `[AUTH]` and `[SYS/…]`, RFC 3206 §5.
+        /// `[AUTH]` and `[SYS/…]`, RFC 3206 §6.
         const AUTH_RESP_CODE = 64;
         /// UTF8, RFC 6856 §2.
         const UTF8 = 128;

@@ -112,7 +112,7 @@ struct Clock {
 }
 
 impl Client {
-    /// A session over a connection that was just opened; `tls` is the TLS it began with (RFC 8314 §3.3).
+    /// A session over a connection that was just opened; `tls` is the TLS it began with (RFC 8314 §3.1).
     #[must_use]
     pub fn new(config: Arc<Config>, tls: Option<LayerInfo>) -> Client {
         let limits = &config.limits;

@@ -1,6 +1,7 @@
 //! Commands as a client sends them, parsed where they lie.
 //!
-//! RFC 1939 §3 (grammar), §5 to §7 (commands), RFC 2449 §4 and §5, RFC 2595 §4, RFC 5034 §4, RFC 6856 §2.1 and §3.
+//! RFC 1939 §3 (grammar), §5 to §7 (commands), RFC 1939 §9 (their list), RFC 2449 §3 to §5, RFC 2595 §4, RFC 5034 §4,
+//! RFC 5034 §5 (grammar), RFC 6856 §2.1 and §3.
 //!
 //! A command is a keyword of three or four letters and arguments behind single spaces. The parser is a cursor over the
 //! line without its line end; it allocates nothing, and every argument is a slice of the line.

@@ -18,8 +18,8 @@ pub struct Config {
     pub implementation: Option<String>,
     /// Whether TLS can be had: STLS is offered (RFC 2595 §4).
     pub tls: bool,
-    /// Lets passwords and tokens cross a connection without TLS. RFC 5034 §4 and RFC 8314 §3 want this off; loopback
-    /// and tests may need it.
+    /// Lets passwords and tokens cross a connection without TLS. RFC 5034 §4 and RFC 8314 §4.1 want this off, and
+    /// RFC 2595 §2.3 wants it to be possible; loopback and tests may need it on.
     pub allow_cleartext: bool,
     /// Whether USER and PASS are offered, where the connection permits.
     pub user_pass: bool,
@@ -72,7 +72,8 @@ impl Config {
     }
 }
 
-/// What becomes of a message with UTF-8 in its header when the client did not ask for UTF-8 mode (RFC 6856 §2.1).
+/// What becomes of a message with UTF-8 in its header when the client did not ask for UTF-8 mode (RFC 6856 §2.1), which is
+/// to say: what a client of RFC 1939 alone is to see (RFC 6856 §4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Utf8Header {
     /// RETR and TOP fail with `[UTF8]`, as the RFC has it.

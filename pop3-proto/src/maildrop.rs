@@ -35,7 +35,7 @@ impl Message {
         self.uid
     }
 
-    /// Its octets, before dot-stuffing.
+    /// Its octets, before dot-stuffing: RFC 1939 §11 counts each line end as two, and so lines are stored.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size

@@ -1,6 +1,6 @@
 //! Replies as lines: how a server writes them and a client reads them.
 //!
-//! RFC 1939 §3 (status indicators, multi-line responses), RFC 2449 §6.4 and §8 (response codes), RFC 3206 §4,
+//! RFC 1939 §3 (status indicators, multi-line responses), RFC 2449 §6.4 and §8 (response codes), RFC 3206 §4 and §5,
 //! RFC 5034 §4 (continuations), RFC 6856 §5.
 
 use bytes::{BufMut, BytesMut};
@@ -17,7 +17,7 @@ pub enum ResponseCode {
     SysTemp,
     /// RFC 3206 §4: the system fails until somebody mends it.
     SysPerm,
-    /// RFC 3206 §4: the credentials are the problem.
+    /// RFC 3206 §5: the credentials are the problem.
     Auth,
     /// RFC 6856 §5: the message needs UTF-8 mode.
     Utf8,

@@ -149,7 +149,7 @@ enum Step {
 }
 
 impl Server {
-    /// A session over a connection that was just accepted. [`Peer::tls`] says whether it began with TLS (RFC 8314 §3.3).
+    /// A session over a connection that was just accepted. [`Peer::tls`] says whether it began with TLS (RFC 8314 §3.1).
     #[must_use]
     pub fn new(config: Arc<Config>, peer: &Peer) -> Server {
         let limits = &config.limits;

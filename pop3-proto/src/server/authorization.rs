@@ -1,6 +1,6 @@
 //! The AUTHORIZATION state: who is there, over which connection, in which language.
 //!
-//! RFC 1939 §4 and §7 (USER, PASS, APOP), RFC 2449 §5, RFC 2595 §4 (STLS), RFC 3206 §4, RFC 5034 §4 (AUTH),
+//! RFC 1939 §4 and §7 (USER, PASS, APOP), RFC 2449 §5, RFC 2595 §4 (STLS), RFC 3206 §4 and §5, RFC 5034 §4 (AUTH),
 //! RFC 6856 §2 and §3 (UTF8, LANG).
 
 use std::borrow::Cow;
@@ -47,12 +47,12 @@ impl Server {
         if !self.config.user_pass {
             return self.bad(Violation::Command(CommandErrorKind::Unknown), Text::UnknownCommand);
         }
-        // RFC 5034 §4, RFC 8314 §3: no password without TLS, and so no name to go with one.
+        // RFC 5034 §4, RFC 8314 §4.1: no password without TLS, and so no name to go with one.
         if !self.permits_passwords() {
             return self.err(None, Text::NeedTls);
         }
         match self.prepare(name) {
-            // Whether there is such a user is never told (RFC 1939 §7 permits, RFC 3206 §4 warns).
+            // Whether there is such a user is never told (RFC 1939 §7 permits it, RFC 1939 §13 warns).
             Some(user) => {
                 self.user = Some(user);
                 self.ok(Text::SendPassword, [0, 0]);
@@ -211,7 +211,7 @@ impl Server {
         match outcome {
             LoggedIn::Accepted { user } => self.phase = Phase::Open(user),
             LoggedIn::Refused(refusal) => {
-                // RFC 3206 §4: [AUTH] is about the credentials, [SYS/TEMP] is not.
+                // RFC 3206 §5: [AUTH] is about the credentials; §4: [SYS/TEMP] is not.
                 let (code, text) = match refusal {
                     LoginRefusal::Credentials => (ResponseCode::Auth, Text::LoginFailed),
                     LoginRefusal::Disabled => (ResponseCode::Auth, Text::LoginDisabled),

@@ -1,7 +1,8 @@
 //! The UPDATE state and every other way a session ends.
 //!
 //! RFC 1939 §6: QUIT in the TRANSACTION state removes the messages marked as deleted; a session that ends in any other
-//! way removes nothing. The lock goes before the last reply, so that a client which comes back at once finds it free.
+//! way removes nothing, the end of TLS without a close_notify (RFC 8314 §3.4) being such a way. The lock goes before the
+//! last reply, so that a client which comes back at once finds it free.
 
 use mailstore_trait::session::CloseReason;
 use mailstore_trait::uid_set::UidSet;
@@ -63,7 +64,8 @@ impl Server {
         let Some(account) = &self.account else { return Commit { deleted: UidSet::new(), seen: UidSet::new() } };
         let mut deleted = account.maildrop.deleted();
         let mut seen = account.maildrop.retrieved();
-        // RFC 2449 §6.7: EXPIRE 0 says that retrieving a message removes it when the session ends in QUIT.
+        // RFC 1939 §8: a site may remove what was retrieved, when its users know. RFC 2449 §6.7: EXPIRE 0 tells them that
+        // retrieving a message removes it when the session ends in QUIT.
         if matches!(account.expire.or(self.config.expire), Some(Expire { days: Some(0), .. })) {
             seen.ranges().for_each(|range| deleted.insert_range(range));
             seen = UidSet::new();
