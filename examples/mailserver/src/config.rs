@@ -29,6 +29,9 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     /// How long a shutdown may take.
     pub(crate) shutdown_grace: Span,
+    /// Lets passwords of POP3 and IMAP cross connections without TLS: for loopback, tests and old machines. SMTP's never
+    /// do.
+    pub(crate) cleartext_logins: bool,
     pub(crate) listen: Listen,
     pub(crate) tls: Option<Tls>,
     pub(crate) store: Store,
@@ -45,6 +48,7 @@ impl Default for Config {
             domains: vec!["localhost".into()],
             data_dir: "mailserver-data".into(),
             shutdown_grace: Span(Duration::from_secs(10)),
+            cleartext_logins: false,
             listen: Listen::defaults(),
             tls: None,
             store: Store::default(),

@@ -21,6 +21,7 @@ pub(super) fn config(config: &Config) -> Imap {
     let mut imap = Imap::default();
     imap.greeting = format!("{} ready", config.hostname);
     imap.starttls = true;
+    imap.allow_cleartext = config.cleartext_logins;
     imap.mechanisms = super::mechanisms().collect();
     imap.id = vec![("name".into(), "mailserver".into()), ("version".into(), env!("CARGO_PKG_VERSION").into())];
     let limits = &mut imap.limits;

@@ -17,6 +17,7 @@ use crate::stream::Stream;
 pub(super) fn config(config: &Config) -> Pop3 {
     let mut pop3 = Pop3::new(config.hostname.as_str());
     pop3.tls = true;
+    pop3.allow_cleartext = config.cleartext_logins;
     pop3.mechanisms = super::mechanisms().collect();
     let limits = &mut pop3.limits;
     limits.line = limits.line.min(length(config.limits.line_length));
@@ -30,6 +31,9 @@ impl Server {
     /// Serves one connection to its end.
     pub(crate) async fn pop3(&self, mut stream: Stream, peer: Peer, shutdown: &Shutdown) -> Ended {
         let mut fulfiller = Fulfiller::new(self.maildrops.clone(), &peer);
+        if self.pop3.allow_cleartext {
+            fulfiller = fulfiller.allow_cleartext();
+        }
         let mut session = Session::new(Arc::clone(&self.pop3), &peer);
         let mut watcher = Watcher { peer, shutdown: shutdown.poller() };
         drive(&mut session, &mut stream, &mut fulfiller, &mut watcher, &self.drive).await

@@ -26,6 +26,7 @@ mod mbsync;
 mod mutt;
 mod one_mailbox;
 mod outbound;
+mod pop3;
 mod python;
 mod server;
 mod swaks;

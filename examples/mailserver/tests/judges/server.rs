@@ -55,8 +55,13 @@ impl Server {
     /// A server with the accounts `ann` and `bob` of `example.org`, whose passwords are `secret of ann` and
     /// `secret of bob`, and these further lines of configuration.
     pub(crate) fn start(extra: &str) -> Server {
+        Server::start_with("", extra)
+    }
+
+    /// The same with lines of configuration that belong to no table, too.
+    pub(crate) fn start_with(top: &str, extra: &str) -> Server {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        std::fs::write(folder.path().join("mailserver.toml"), format!("{BASE}{LISTEN}{extra}")).expect("config");
+        std::fs::write(folder.path().join("mailserver.toml"), format!("{BASE}{top}{LISTEN}{extra}")).expect("config");
         for user in ["ann", "bob"] {
             add_user(folder.path(), user);
         }
