@@ -1,5 +1,7 @@
 //! Who there is: principals, their addresses, and whose mail an address means.
 
+pub mod aliases;
+
 use crate::error::DirectoryError;
 use crate::future::BoxFuture;
 use crate::id::AccountId;
@@ -31,6 +33,13 @@ impl Principal {
 pub enum Resolution {
     /// Local mailboxes; more than one for an alias to several.
     Mailboxes(Vec<Principal>),
+    /// Mailboxes here, none perhaps, and addresses of other hosts that the mail goes on to.
+    Forwarded {
+        /// Local mailboxes.
+        mailboxes: Vec<Principal>,
+        /// Other hosts' addresses, at least one.
+        addresses: Vec<String>,
+    },
     /// One of our domains, but nobody.
     NoSuchUser,
     /// Another host's domain.
@@ -42,6 +51,16 @@ pub enum Resolution {
 pub trait Directory: Send + Sync {
     /// Whose address this is. `postmaster` without a domain is the local postmaster (RFC 5321 §4.5.1).
     fn resolve<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<Resolution, DirectoryError>>;
+
+    /// Whether this principal may send as this address.
+    fn owns<'a>(&'a self, account: AccountId, address: &'a str) -> BoxFuture<'a, Result<bool, DirectoryError>> {
+        Box::pin(async move {
+            match self.resolve(address).await? {
+                Resolution::Mailboxes(owners) => Ok(owners.iter().any(|owner| owner.account == account)),
+                _ => Ok(false),
+            }
+        })
+    }
 
     /// The principal with this account.
     fn principal(&self, account: AccountId) -> BoxFuture<'_, Result<Principal, DirectoryError>>;
