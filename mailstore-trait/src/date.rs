@@ -145,6 +145,7 @@ impl DateTime {
             let digits = text.get(from..to).filter(|it| it.bytes().all(|octet| octet.is_ascii_digit()))?;
             digits.parse::<u32>().ok()
         };
+        // RFC 3339 §5.6: fields of a fixed width, `T` and `Z` in any case, a zone always.
         let marks = [(4, b'-'), (7, b'-'), (10, b't'), (13, b':'), (16, b':')];
         let octet = |at: usize| text.as_bytes().get(at).map(u8::to_ascii_lowercase);
         if !marks.iter().all(|(at, mark)| octet(*at) == Some(*mark)) {
