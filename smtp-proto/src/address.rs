@@ -464,6 +464,12 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// Whether this is a domain name, whole, in ASCII.
+pub(crate) fn is_domain(text: &str) -> bool {
+    let mut cursor = Cursor::new(text);
+    cursor.domain(Grammar::default()).is_ok() && cursor.is_end()
+}
+
 /// RFC 5322 §3.2.3: octets of an atom.
 #[inline]
 pub(crate) fn is_atext(octet: u8) -> bool {

@@ -48,6 +48,10 @@ pub enum Command<'a> {
     Help,
     /// `STARTTLS` (RFC 3207 §4).
     StartTls,
+    /// `XCLIENT attribute=value…` (Postfix's XCLIENT_README).
+    XClient(&'a str),
+    /// `XFORWARD attribute=value…` (Postfix's XFORWARD_README).
+    XForward(&'a str),
     /// `AUTH mechanism [initial-response]` (RFC 4954 §4).
     Auth {
         /// The mechanism's name as it was written.
@@ -113,6 +117,8 @@ const EXPN: u64 = verb(b"EXPN");
 const HELP: u64 = verb(b"HELP");
 const STARTTLS: u64 = verb(b"STARTTLS");
 const AUTH: u64 = verb(b"AUTH");
+const XCLIENT: u64 = verb(b"XCLIENT");
+const XFORWARD: u64 = verb(b"XFORWARD");
 
 /// RFC 5321 §4.2.4: verbs that some SMTP knows and this server does not run are 502, all others 500.
 const NOT_IMPLEMENTED: [u64; 11] = [
@@ -125,8 +131,8 @@ const NOT_IMPLEMENTED: [u64; 11] = [
     verb(b"SAML"),
     verb(b"VERB"),
     verb(b"ONEX"),
-    verb(b"XCLIENT"),
-    verb(b"XFORWARD"),
+    XCLIENT,
+    XFORWARD,
 ];
 
 impl<'a> Command<'a> {
@@ -175,6 +181,8 @@ impl<'a> Command<'a> {
             HELP => Ok(Command::Help),
             STARTTLS => arguments.none(Command::StartTls),
             AUTH => arguments.auth(),
+            XCLIENT if extensions.contains(Extensions::XCLIENT) => arguments.text().map(Command::XClient),
+            XFORWARD if extensions.contains(Extensions::XFORWARD) => arguments.text().map(Command::XForward),
             known if NOT_IMPLEMENTED.contains(&known) => Err(CommandError::NotImplemented),
             _ => Err(CommandError::Unknown),
         }
@@ -287,7 +295,8 @@ mod tests {
     use crate::command::params::{Body, Hold, Notify, Priority, Ret};
 
     fn parse(line: &str) -> Result<Command<'_>, CommandError> {
-        Command::parse(line.as_bytes(), Extensions::all() - Extensions::REGISTERED, Grammar::default())
+        let trusted = Extensions::REGISTERED | Extensions::XCLIENT | Extensions::XFORWARD;
+        Command::parse(line.as_bytes(), Extensions::all() - trusted, Grammar::default())
     }
 
     #[test]

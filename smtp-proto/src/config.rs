@@ -2,9 +2,12 @@
 //!
 //! RFC 5321 §4.5.3 names minimums for every limit; each default here is at or above its minimum.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::address::Grammar;
+use crate::command::params::Priority;
+use crate::extension::Extension;
 
 /// How a server behaves. Shared by all its sessions behind an `Arc`.
 #[derive(Clone, Debug)]
@@ -13,7 +16,9 @@ pub struct Config {
     pub hostname: String,
     /// What this listener is for.
     pub role: Role,
-    /// What EHLO offers, AUTH and STARTTLS aside, which follow from the fields below.
+    /// What EHLO offers, AUTH and STARTTLS aside, which follow from the fields below, and XCLIENT and XFORWARD, which
+    /// need [`Server::trust`](crate::Server::trust). Offer only what whoever answers the questions keeps: the envelope
+    /// holds DELIVERBY's, MT-PRIORITY's, FUTURERELEASE's, RRVS's and REQUIRETLS's demands.
     pub extensions: Extensions,
     /// Whether [`Layer::Tls`](mailstore_trait::session::Layer) can be had. STARTTLS is offered on cleartext streams then.
     pub starttls: bool,
@@ -32,6 +37,14 @@ pub struct Config {
     pub text_line_ends: LineEnds,
     /// How long the greeting is held back; a client that talks earlier is refused (554). Zero greets at once.
     pub greet_delay: Duration,
+    /// RFC 6710 §3: the name of the priority profile that EHLO says, `MIXER` or another; none most often.
+    pub priority_profile: Option<String>,
+    /// RFC 6710 §4.1: priorities above this one are lowered to it. Clients that anyone can be get no say: 0.
+    pub highest_priority: Priority,
+    /// RFC 3865 §2.1: solicitation class keywords that EHLO says are not wanted; messages with one are refused.
+    pub solicitations: Vec<String>,
+    /// Extensions of the embedder's own.
+    pub registered: Vec<Arc<dyn Extension>>,
     /// Counts, lengths and sizes.
     pub limits: Limits,
     /// How long to wait for what.
@@ -53,6 +66,10 @@ impl Config {
             command_line_ends: LineEnds::Strict,
             text_line_ends: LineEnds::Normalize,
             greet_delay: Duration::ZERO,
+            priority_profile: None,
+            highest_priority: Priority::default(),
+            solicitations: Vec::new(),
+            registered: Vec::new(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
         }
@@ -61,7 +78,8 @@ impl Config {
     /// A submission server (RFC 6409): AUTH with these mechanisms is mandatory before MAIL.
     pub fn submission<M: Into<String>>(hostname: impl Into<String>, mechanisms: impl IntoIterator<Item = M>) -> Config {
         let mechanisms = mechanisms.into_iter().map(|name| name.into().to_ascii_uppercase()).collect();
-        Config { role: Role::Submission, mechanisms, ..Config::new(hostname) }
+        let highest_priority = Priority::HIGHEST;
+        Config { role: Role::Submission, mechanisms, highest_priority, ..Config::new(hostname) }
     }
 
     /// An LMTP server (RFC 2033): one outcome per recipient.
@@ -181,6 +199,12 @@ pub struct Limits {
     pub swallow: u64,
     /// Recipients of one message. RFC 5321 §4.5.3.1.8: at least 100.
     pub recipients: usize,
+    /// Messages of one session (RFC 9422 §4.1, MAILMAX); `u32::MAX` for any number.
+    pub messages: u32,
+    /// RFC 4865 §3: the longest hold that may be asked for, in seconds, at most 999,999,999.
+    pub hold: u32,
+    /// RFC 2852 §3: the least time, in seconds, after which a message may be returned; 0 for any.
+    pub deliver_by: u32,
     /// Pipelined RCPTs asked in one question, at most.
     pub recipient_batch: usize,
     /// Commands refused with 5xx before the session ends with 421; a message taken resets the count.
@@ -202,6 +226,9 @@ impl Default for Limits {
             message: 50 << 20,
             swallow: 100 << 20,
             recipients: 1000,
+            messages: u32::MAX,
+            hold: 30 * 86_400,
+            deliver_by: 0,
             recipient_batch: 50,
             errors: 20,
             failed_logins: 3,

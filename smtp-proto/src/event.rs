@@ -1,5 +1,7 @@
 //! What a session tells for logs and metrics. Events need no answer and never hold message text or credentials.
 
+use std::net::SocketAddr;
+
 use crate::reply::Reply;
 
 /// Something a server saw or did.
@@ -19,6 +21,18 @@ pub enum Event {
         mechanism: String,
         /// Who it is.
         identity: String,
+    },
+    /// A trusted host in front said who the client is (XCLIENT).
+    HandedOver {
+        /// The client's address.
+        client: SocketAddr,
+    },
+    /// A verb of an extension ran.
+    Ran {
+        /// The verb.
+        verb: &'static str,
+        /// What the client was told.
+        reply: Reply,
     },
     /// A login failed.
     LoginFailed {

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use mailstore_trait::date::Timestamp;
 use mailstore_trait::session::{LayerInfo, Output, Peer, Session};
 
 use crate::address::{Address, Grammar};
 use crate::client::{self, Client};
 use crate::command::Command;
 use crate::config::{Ask, Config, Extensions};
+use crate::extension::etrn;
 use crate::reply::{EnhancedCode, ReplyReader};
 use crate::request::{Committed, Decision, Envelope, Recipient, Request, Sender, Stepped};
 use crate::server::Server;
@@ -74,7 +76,9 @@ pub fn smtp_server(data: &[u8]) {
         ..config
     };
     let window = config.limits.window;
-    let mut server = Server::new(Arc::new(config), Peer::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 25))));
+    let trusted = if role & 32 != 0 { Extensions::all() } else { Extensions::empty() };
+    let server = Server::new(Arc::new(config), Peer::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 25))));
+    let mut server = server.at(Timestamp::from_seconds(1_795_000_000)).trust(trusted);
     let decline = role & 16 != 0;
     let mut commits = 0_u32;
     run(&mut server, script, usize::from(*step), window, |request| {
@@ -98,6 +102,10 @@ pub fn smtp_server(data: &[u8]) {
                 assert!(!pending.query.envelope.recipients.is_empty());
                 commits += 1;
                 pending.answer(Committed::Accepted(commits.to_string()))
+            }
+            Request::ExtensionCommand(pending) => {
+                let started = etrn::started(pending.query.arguments.len() as u64);
+                pending.answer(started)
             }
             Request::SaslStep(pending) => {
                 let stepped = match pending.query.first {

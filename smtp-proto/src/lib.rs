@@ -8,6 +8,7 @@
 //! | [`client`] | [`Client`]: relay, submission and LMTP, the same shape |
 //! | [`config`] | roles, extensions, limits, patience |
 //! | [`command`], [`address`] | commands and paths, parsed in place |
+//! | [`extension`] | extensions as objects: ours, and an embedder's own |
 //! | [`queue`] | when to try again, when to give up, as values |
 //! | [`dsn`] | delivery status notifications (RFC 3461 to 3464) |
 //! | `store` | feature `store`: answers from the traits of `mailstore_trait` |
@@ -20,6 +21,7 @@ pub mod command;
 pub mod config;
 pub mod dsn;
 pub mod event;
+pub mod extension;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod queue;

@@ -200,6 +200,8 @@ pub(crate) const START_MAIL: Reply = Reply::plain(354, "Start mail input; end wi
 pub(crate) const IDLE: Reply = Reply::fixed(421, (4, 4, 2), "Idle for too long, closing");
 pub(crate) const TOO_SLOW: Reply = Reply::fixed(421, (4, 4, 2), "Message took too long, closing");
 pub(crate) const SHUTTING_DOWN: Reply = Reply::fixed(421, (4, 3, 2), "Service shutting down, closing");
+pub(crate) const TOO_MANY_MESSAGES: Reply =
+    Reply::fixed(421, (4, 7, 0), "Too many messages on this connection, closing");
 pub(crate) const TOO_MANY_ERRORS: Reply = Reply::fixed(421, (4, 7, 0), "Too many errors, closing");
 pub(crate) const TOO_MANY_LOGINS: Reply = Reply::fixed(421, (4, 7, 0), "Too many failed logins, closing");
 pub(crate) const TOO_MUCH_SWALLOWED: Reply = Reply::fixed(421, (4, 3, 0), "Refused octets keep coming, closing");
@@ -213,6 +215,8 @@ pub(crate) const TOO_MANY_RECIPIENTS: Reply = Reply::fixed(452, (4, 5, 3), "Too 
 pub const MAILBOX_FULL: Reply = Reply::fixed(452, (4, 2, 2), "Mailbox full");
 /// The store has no room at all.
 pub const STORAGE_FULL: Reply = Reply::fixed(452, (4, 3, 1), "Insufficient storage");
+pub(crate) const ETRN_UNABLE: Reply = Reply::fixed(458, (4, 3, 0), "Unable to queue messages for this node");
+pub(crate) const ETRN_NOT_ALLOWED: Reply = Reply::fixed(459, (4, 7, 1), "Not for this node, or not by you");
 /// A login could not be checked; it may be later.
 pub const AUTH_UNAVAILABLE: Reply = Reply::fixed(454, (4, 7, 0), "Temporary authentication failure");
 
@@ -225,6 +229,9 @@ pub(crate) const BAD_ARGUMENTS: Reply = Reply::fixed(501, (5, 5, 4), "Syntax err
 pub(crate) const BAD_SENDER: Reply = Reply::fixed(501, (5, 1, 7), "Bad sender address syntax");
 pub(crate) const BAD_RECIPIENT: Reply = Reply::fixed(501, (5, 1, 3), "Bad recipient address syntax");
 pub(crate) const BAD_PARAMETER: Reply = Reply::fixed(501, (5, 5, 4), "Syntax error in parameters");
+pub(crate) const BAD_ATTRIBUTES: Reply = Reply::fixed(501, (5, 5, 4), "Syntax error in attributes");
+// RFC 4865 §4.2: held longer than was offered.
+pub(crate) const HOLD_TOO_LONG: Reply = Reply::fixed(501, (5, 5, 4), "Held for longer than is offered");
 pub(crate) const BAD_BASE64: Reply = Reply::fixed(501, (5, 5, 2), "Cannot decode base64");
 #[cfg(feature = "store")]
 pub(crate) const MALFORMED_AUTH: Reply = Reply::fixed(501, (5, 5, 2), "Malformed authentication message");
@@ -232,6 +239,7 @@ pub(crate) const AUTH_CANCELLED: Reply = Reply::fixed(501, (5, 7, 0), "Authentic
 pub(crate) const NOT_IMPLEMENTED: Reply = Reply::fixed(502, (5, 5, 1), "Command not implemented");
 pub(crate) const HELLO_FIRST: Reply = Reply::fixed(503, (5, 5, 1), "Say hello first");
 pub(crate) const NESTED_MAIL: Reply = Reply::fixed(503, (5, 5, 1), "Sender already given");
+pub(crate) const IN_MAIL: Reply = Reply::fixed(503, (5, 5, 1), "Mail transaction in progress");
 pub(crate) const MAIL_FIRST: Reply = Reply::fixed(503, (5, 5, 1), "MAIL first");
 pub(crate) const CHUNKS_BEGUN: Reply = Reply::fixed(503, (5, 5, 1), "Only BDAT or RSET until the last chunk");
 pub(crate) const BINARY_NEEDS_BDAT: Reply = Reply::fixed(503, (5, 5, 1), "BINARYMIME needs BDAT");
@@ -249,6 +257,10 @@ pub(crate) const AUTH_NEEDS_TLS: Reply =
 pub const UNKNOWN_RECIPIENT: Reply = Reply::fixed(550, (5, 1, 1), "No such recipient");
 /// Mail for other domains from someone who did not log in.
 pub const RELAY_DENIED: Reply = Reply::fixed(550, (5, 7, 1), "Relaying denied");
+// RFC 3865 §2.4: the client was told that such mail is not wanted.
+pub(crate) const SOLICITATION: Reply = Reply::fixed(550, (5, 7, 1), "Solicitations of this class are refused");
+// RFC 2852 §4: less than the least time that is offered.
+pub(crate) const DELIVER_BY_TOO_SOON: Reply = Reply::fixed(550, (5, 4, 7), "Less time than is offered");
 /// The sender address belongs to someone else.
 pub const SENDER_NOT_OWNED: Reply = Reply::fixed(550, (5, 7, 1), "Sender address is not yours");
 pub(crate) const BARE_IN_TEXT: Reply = Reply::fixed(550, (5, 6, 0), "Message holds bare CR or LF; lines end with CRLF");

@@ -6,7 +6,7 @@
 //! [`MailFrom`] starts afresh.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -31,13 +31,48 @@ pub struct Origin {
     pub tls: Option<LayerInfo>,
     /// Who logged in.
     pub identity: Option<String>,
+    /// Its name by DNS, where someone trusted looked it up and said so (XCLIENT).
+    pub name: Option<String>,
+    /// Where it connected to, as someone trusted in front says (XCLIENT).
+    pub destination: Option<SocketAddr>,
+    /// Where the current message came from, as a trusted filter says (XFORWARD).
+    pub forwarded: Option<Arc<Forwarded>>,
+}
+
+/// What XFORWARD said about the client a message came from first. For logs and policy; nothing here is proved.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Forwarded {
+    /// Its name by DNS.
+    pub name: Option<String>,
+    /// Its address.
+    pub address: Option<IpAddr>,
+    /// Its port.
+    pub port: Option<u16>,
+    /// `SMTP`, `ESMTP` or another.
+    pub protocol: Option<String>,
+    /// What it called itself.
+    pub hello: Option<String>,
+    /// The message's name where it was first taken.
+    pub ident: Option<String>,
+    /// Whether it was submitted by a user of ours.
+    pub local: Option<bool>,
 }
 
 impl Origin {
     /// A peer that has said nothing yet.
     #[must_use]
     pub fn new(peer: SocketAddr, tls: Option<LayerInfo>) -> Origin {
-        Origin { peer, hello: String::new(), extended: false, tls, identity: None }
+        Origin {
+            peer,
+            hello: String::new(),
+            extended: false,
+            tls,
+            identity: None,
+            name: None,
+            destination: None,
+            forwarded: None,
+        }
     }
 }
 
@@ -332,6 +367,18 @@ pub struct Expand {
     pub text: String,
 }
 
+/// A verb of an extension ([`Extension`](crate::extension::Extension)): ETRN, or one that was registered.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ExtensionCommand {
+    /// Who says it.
+    pub origin: Arc<Origin>,
+    /// The verb, upper case.
+    pub verb: &'static str,
+    /// What stood behind it.
+    pub arguments: String,
+}
+
 /// What VRFY and EXPN lead to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Looked {
@@ -362,6 +409,8 @@ mailstore_trait::questions! {
     SaslStep -> Stepped, refused by Stepped::Refused(reply::AUTH_UNAVAILABLE);
     /// Who is this?
     Verify -> Looked, refused by Looked::Reply(reply::CANNOT_VERIFY);
+    /// A verb of an extension. The reply is said as it is, but for 3xx, which would promise what can't come.
+    ExtensionCommand -> Reply, refused by reply::LOCAL_ERROR;
     /// Who is on this list?
     Expand -> Looked, refused by Looked::Reply(reply::NOT_IMPLEMENTED);
 }

@@ -10,16 +10,18 @@
 mod auth;
 pub(crate) mod body;
 mod command;
+mod handover;
 mod mail;
 mod state;
 
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use bytes::buf::Limit;
+use mailstore_trait::date::Timestamp;
 use mailstore_trait::session::{
     Asking, CloseReason, Inbox, Layer, LayerError, LayerInfo, Line, Outbox, Output, Peer, Question, Session, Wait,
 };
@@ -58,6 +60,14 @@ pub struct Server {
     reset: bool,
     errors: u32,
     failed_logins: u32,
+    messages: u32,
+    /// In force on this stream; see [`Server::refresh`].
+    extensions: Extensions,
+    trusted: Extensions,
+    /// What the date was, and when that was.
+    date: Option<(Timestamp, Option<Instant>)>,
+    /// The greeting was said: what comes after XCLIENT is another.
+    greeted: bool,
 }
 
 /// What a step leads to.
@@ -91,13 +101,25 @@ impl From<NoLine> for Step {
     }
 }
 
+/// The mechanisms that can succeed on this stream.
+// RFC 5802 §6: -PLUS is offered where the channel can be bound. RFC 4422 appendix A: EXTERNAL needs an outside proof.
+pub(crate) fn mechanisms<'a>(config: &'a Config, origin: &Origin) -> impl Iterator<Item = &'a str> {
+    let tls = origin.tls.as_ref();
+    let bound = tls.is_some_and(|tls| tls.exporter.is_some() || tls.end_point.is_some());
+    let proved = tls.is_some_and(|tls| tls.peer_certificate.is_some());
+    config.mechanisms.iter().map(String::as_str).filter(move |name| match *name {
+        "EXTERNAL" => proved,
+        name => bound || !name.ends_with("-PLUS"),
+    })
+}
+
 impl Server {
     /// A session with this peer; the greeting comes out of the first poll.
     #[must_use]
     pub fn new(config: Arc<Config>, peer: Peer) -> Server {
         let limits = &config.limits;
         let window = limits.window.max(limits.line).max(limits.auth_line);
-        Server {
+        let mut server = Server {
             inbox: Inbox::new(window),
             outbox: Outbox::default(),
             asking: Asking::default(),
@@ -115,8 +137,15 @@ impl Server {
             reset: false,
             errors: 0,
             failed_logins: 0,
+            messages: 0,
+            extensions: Extensions::empty(),
+            trusted: Extensions::empty(),
+            date: None,
+            greeted: false,
             config,
-        }
+        };
+        server.refresh();
+        server
     }
 
     /// Who the other end is, as far as is known by now.
@@ -125,13 +154,38 @@ impl Server {
         &self.origin
     }
 
-    /// The extensions in force on this stream: what EHLO offers now, and what parameters are known.
-    fn extensions(&self) -> Extensions {
+    /// Tells the session the date, which it has no clock for: FUTURERELEASE is offered by it. Call it once, when the
+    /// session begins.
+    #[must_use]
+    pub fn at(mut self, date: Timestamp) -> Server {
+        self.date = Some((date, None));
+        self.refresh();
+        self
+    }
+
+    /// Lets this peer say who the client is, by XCLIENT, or where a message came from, by XFORWARD. Only for hosts whose
+    /// word is to be taken for that: whoever has XCLIENT can log in as anybody.
+    #[must_use]
+    pub fn trust(mut self, with: Extensions) -> Server {
+        self.trusted = with & (Extensions::XCLIENT | Extensions::XFORWARD);
+        self.refresh();
+        self
+    }
+
+    /// Works out anew what is in force on this stream: what EHLO offers now, and what parameters are known.
+    fn refresh(&mut self) {
         let config = &self.config;
-        let mut extensions = config.extensions - Extensions::STARTTLS - Extensions::AUTH;
-        // RFC 2033 §5: an LMTP server has PIPELINING and ENHANCEDSTATUSCODES in any case.
-        if config.role == Role::Lmtp {
-            extensions |= Extensions::PIPELINING | Extensions::ENHANCED_STATUS_CODES;
+        let told = Extensions::STARTTLS | Extensions::AUTH | Extensions::XCLIENT | Extensions::XFORWARD;
+        let mut extensions = config.extensions - told - Extensions::REGISTERED;
+        match config.role {
+            // RFC 4865 §1: future release is for who submits.
+            Role::Relay => extensions -= Extensions::FUTURERELEASE,
+            Role::Submission => {}
+            // RFC 2033 §5: an LMTP server has PIPELINING and ENHANCEDSTATUSCODES in any case. It has no queue to start.
+            Role::Lmtp => {
+                extensions |= Extensions::PIPELINING | Extensions::ENHANCED_STATUS_CODES;
+                extensions -= Extensions::FUTURERELEASE | Extensions::ETRN;
+            }
         }
         // RFC 6531 §3.1: who offers SMTPUTF8 offers 8BITMIME.
         if extensions.contains(Extensions::SMTPUTF8) {
@@ -141,22 +195,23 @@ impl Server {
         if !extensions.contains(Extensions::CHUNKING) {
             extensions -= Extensions::BINARY_MIME;
         }
+        // RFC 8689 §2: REQUIRETLS only where TLS is.
+        if self.origin.tls.is_none() {
+            extensions -= Extensions::REQUIRETLS;
+        }
+        if self.date.is_none() {
+            extensions -= Extensions::FUTURERELEASE;
+        }
+        extensions.set(Extensions::REGISTERED, !config.registered.is_empty());
         extensions.set(Extensions::STARTTLS, config.starttls && self.origin.tls.is_none());
-        extensions.set(Extensions::AUTH, self.may_authenticate() && self.mechanisms().next().is_some());
-        extensions
+        extensions.set(Extensions::AUTH, self.may_authenticate() && mechanisms(config, &self.origin).next().is_some());
+        self.extensions = extensions | self.trusted;
     }
 
-    /// The mechanisms that can succeed on this stream.
-    // RFC 5802 §6: -PLUS is offered where the channel can be bound. RFC 4422 appendix A: EXTERNAL needs an outside proof.
-    fn mechanisms(&self) -> impl Iterator<Item = &str> {
-        let tls = self.origin.tls.as_ref();
-        let bound = tls.is_some_and(|tls| tls.exporter.is_some() || tls.end_point.is_some());
-        let proved = tls.is_some_and(|tls| tls.peer_certificate.is_some());
-        let names = self.config.mechanisms.iter().map(String::as_str);
-        names.filter(move |name| match *name {
-            "EXTERNAL" => proved,
-            name => bound || !name.ends_with("-PLUS"),
-        })
+    /// The date now, where the session was told of it.
+    fn date(&self, now: Instant) -> Option<Timestamp> {
+        let (date, since) = self.date?;
+        Some(date.plus(since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))))
     }
 
     // RFC 4954 §4: no mechanism that shows a password is offered on a cleartext stream.
@@ -258,13 +313,14 @@ impl Server {
 
     fn hold_greeting(&mut self, now: Instant) -> Step {
         self.enter(now, State::Greeting);
-        self.deadline = Some(now + self.config.greet_delay);
+        let delay = if self.greeted { Duration::ZERO } else { self.config.greet_delay };
+        self.deadline = Some(now + delay);
         Step::Again
     }
 
     // RFC 5321 §4.3.1: the server greets first; a client that does not wait is told apart by holding the greeting back.
     fn greeting(&mut self, now: Instant) -> Step {
-        if !self.config.greet_delay.is_zero() && !self.inbox.is_empty() {
+        if !self.greeted && !self.config.greet_delay.is_zero() && !self.inbox.is_empty() {
             self.violated(Violation::EarlyTalker);
             self.turn_away(now, reply::EARLY_TALKER);
             return Step::Again;
@@ -275,6 +331,7 @@ impl Server {
         let protocol = if self.config.role == Role::Lmtp { "LMTP" } else { "ESMTP" };
         let line = format!("{} {protocol}", self.config.hostname);
         Reply { code: 220, enhanced: None, text: line.into() }.write(self.outbox.text());
+        self.greeted = true;
         self.enter(now, State::Command);
         Step::Again
     }
@@ -339,8 +396,11 @@ impl Server {
             (State::AwaitLookUp { smtputf8 }, Answer::Verify(looked) | Answer::Expand(looked)) => {
                 self.looked_up(now, looked, smtputf8);
             }
+            (State::AwaitExtension(verb), Answer::ExtensionCommand(reply)) => self.ran(now, verb, reply),
             (State::AwaitSasl(exchange), Answer::SaslStep(stepped)) => self.sasl_stepped(now, exchange, stepped),
-            (State::AwaitMail(sender), Answer::MailFrom(decision)) => self.mail_decided(now, sender, decision),
+            (State::AwaitMail(sender, lowered), Answer::MailFrom(decision)) => {
+                self.mail_decided(now, sender, lowered, decision);
+            }
             (State::AwaitRcpt(recipients), Answer::RcptTo(decisions)) => self.rcpt_decided(now, recipients, decisions),
             (State::AwaitOpen(upload, extent), Answer::BodyOpen(decision)) => {
                 self.opened(now, upload, extent, decision);
@@ -356,7 +416,7 @@ impl Server {
                 self.enter(now, State::Command);
                 match why {
                     Dropped::Reset => self.say(&reply::OK),
-                    Dropped::Hello => self.greet(),
+                    Dropped::Hello => self.greet(now),
                 }
             }
             (State::AwaitCommit(upload), Answer::Commit(committed)) => self.committed(now, *upload, committed),
@@ -457,6 +517,9 @@ impl Session for Server {
     }
 
     fn poll_output(&mut self, now: Instant, unsent: usize) -> Output<Request, Event> {
+        if let Some((_, since @ None)) = &mut self.date {
+            *since = Some(now);
+        }
         loop {
             if let Some(event) = self.events.pop_front() {
                 return Output::Event(event);

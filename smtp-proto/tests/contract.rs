@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use mailstore_trait::date::Timestamp;
 use mailstore_trait::testkit::driven::Asked;
 use mailstore_trait::testkit::session::{Subject, every_split, silence_ends, window_is_kept, worst_answers};
 use mailstore_trait::testkit::transcript::{Adapter, Header, escape, play_all};
@@ -79,7 +80,11 @@ fn asked(request: &Request) -> Asked {
 
 fn server(config: Config) -> Subject<'static, Server> {
     let config = Arc::new(singly(config));
-    Subject::new(move || Server::new(config.clone(), common::peer()), usual, Request::decline, asked)
+    let session = move || {
+        let date = Timestamp::from_seconds(1_795_000_000);
+        Server::new(config.clone(), common::peer()).at(date).trust(config.extensions)
+    };
+    Subject::new(session, usual, Request::decline, asked)
 }
 
 fn open() -> Config {
@@ -92,7 +97,8 @@ fn open() -> Config {
     }
 }
 
-const SCRIPTS: [&[u8]; 7] = [
+const SCRIPTS: [&[u8]; 8] = [
+    b"EHLO x\r\nXFORWARD NAME=a\r\nMAIL FROM:<a@b> BY=5;R MT-PRIORITY=9\r\nRSET\r\nETRN a.example\r\nXCLIENT NAME=a\r\nETRN a\r\nEHLO y\r\nETRN @b\r\nHELP\r\n",
     b"EHLO x\r\nMAIL FROM:<a@b> SIZE=10\r\nRCPT TO:<c@d>\r\nRCPT TO:<gone@d>\r\nDATA\r\n..a\r\nb\n.\r\r\n.\r\nQUIT\r\n",
     b"EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<Postmaster>\r\nBDAT 5\r\nab\r\ncBDAT 3\r\nd\r\nBDAT 3 LAST\r\nx\r\nRSET\r\nNOOP\r\n",
     b"EHLO x\r\nAUTH PLAIN\r\nZmlyc3Q=\r\nYWJj\r\n\r\nMAIL FROM:<a@b>\r\nRSET\r\nAUTH PLAIN\r\n",

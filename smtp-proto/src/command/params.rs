@@ -423,7 +423,7 @@ impl<'a> RcptParameters<'a> {
 }
 
 /// Whether these are solicitation class keywords, with commas between them.
-// RFC 3865 §2.1 and §2.3: a letter, then letters, digits and a few marks; 1,000 octets in all.
+// RFC 3865 §2.2 and §2.3: a letter, then letters, digits and a few marks; 1,000 octets in all.
 pub(crate) fn is_solicitation(value: &str) -> bool {
     let is_word = |word: &str| {
         word.starts_with(|first: char| first.is_ascii_alphabetic())

@@ -56,7 +56,7 @@ impl Server {
         if !self.may_authenticate() {
             return Some(reply::AUTH_NEEDS_TLS);
         }
-        let offered = self.mechanisms().any(|name| name.eq_ignore_ascii_case(mechanism));
+        let offered = super::mechanisms(&self.config, &self.origin).any(|name| name.eq_ignore_ascii_case(mechanism));
         (!offered).then_some(reply::UNKNOWN_MECHANISM)
     }
 

@@ -10,11 +10,13 @@ use mailstore_trait::session::{CloseReason, LayerError, LayerInfo};
 
 use super::state::{Dropped, Mail, State};
 use super::{Server, Step};
+use crate::command::params::Others;
 use crate::command::{Command, CommandError};
 use crate::config::{Ask, Extensions, Role};
 use crate::event::{Event, Violation};
+use crate::extension::{CommandLine, Course, Extension, OURS, Offer, Parameter};
 use crate::reply::{self, EnhancedCode, Reply};
-use crate::request::{Abandon, Decision, Expand, Hello, Looked, Origin, Verify};
+use crate::request::{Abandon, Decision, Expand, ExtensionCommand, Hello, Looked, Origin, Verify};
 
 impl Server {
     /// Runs the command at the front, if it is whole.
@@ -30,7 +32,7 @@ impl Server {
             Ok(len) => len,
             Err(none) => return none.into(),
         };
-        let extensions = self.extensions();
+        let extensions = self.extensions;
         let grammar = limits.grammar.with_utf8(extensions.contains(Extensions::SMTPUTF8));
         let Some(line) = self.without_line_end(len) else {
             self.inbox.consume(len);
@@ -46,7 +48,7 @@ impl Server {
             Ok(Command::Ehlo(name)) => Run::Hello(Verb::Ehlo, name.to_owned()),
             Ok(Command::Helo(name)) => Run::Hello(Verb::Helo, name.to_owned()),
             Ok(Command::Lhlo(name)) => Run::Hello(Verb::Lhlo, name.to_owned()),
-            Ok(Command::Mail(path, parameters)) => match self.mail_from(path, parameters) {
+            Ok(Command::Mail(path, parameters)) => match self.mail_from(now, path, parameters) {
                 Ok(sender) => Run::Mail(sender),
                 Err(refusal) => Run::Refuse(refusal),
             },
@@ -64,10 +66,15 @@ impl Server {
                 Some((text, smtputf8)) => Run::Expand(text, smtputf8),
                 None => Run::Refuse(reply::BAD_ARGUMENTS),
             },
-            Ok(Command::Help) => Run::Say(self.help(extensions)),
+            Ok(Command::Help) => Run::Say(self.help(now)),
             Ok(Command::StartTls) => Run::StartTls,
             Ok(Command::Auth { mechanism, initial }) => {
                 Run::Auth(mechanism.to_ascii_uppercase(), initial.map(str::to_owned))
+            }
+            Ok(Command::XClient(attributes)) => Run::XClient(attributes.to_owned()),
+            Ok(Command::XForward(attributes)) => Run::XForward(attributes.to_owned()),
+            Err(error @ (CommandError::Unknown | CommandError::NotImplemented)) => {
+                self.extended(now, line).unwrap_or_else(|| Run::Refuse(reply::command_error(error)))
             }
             // RFC 3030 §2: octets follow whatever the reply is. How many is not known, and as commands they must not run.
             Err(CommandError::Arguments(_)) if is_bdat(line) => Run::Unframed,
@@ -87,6 +94,12 @@ impl Server {
             Run::Bdat(size, last) => return self.bdat(now, size, last),
             Run::Auth(mechanism, initial) => return self.auth(now, mechanism, initial.as_deref()),
             Run::StartTls => self.start_tls(now),
+            Run::XClient(attributes) => return self.xclient(now, &attributes),
+            Run::XForward(attributes) => self.xforward(&attributes),
+            Run::Extension(verb, arguments) => {
+                let question = ExtensionCommand { origin: self.origin.clone(), verb, arguments };
+                return self.ask(now, question, State::AwaitExtension(verb));
+            }
             Run::Verify(text, smtputf8) if self.config.ask.contains(Ask::VERIFY) => {
                 let question = Verify { origin: self.origin.clone(), text };
                 return self.ask(now, question, State::AwaitLookUp { smtputf8 });
@@ -103,6 +116,7 @@ impl Server {
             }
             Run::Reset => {
                 self.mail = Mail::None;
+                self.forget_forwarded();
                 self.say(&reply::OK);
             }
             Run::Quit => {
@@ -110,6 +124,7 @@ impl Server {
                 self.close(CloseReason::Quit);
             }
             Run::Say(reply) => self.say(&reply),
+            Run::Answer(verb, reply) => self.ran(now, verb, reply),
             Run::Refuse(reply) => self.refuse(reply),
             Run::Unframed => {
                 self.violated(Violation::Unframed);
@@ -153,67 +168,103 @@ impl Server {
                     return self.ask(now, Abandon, State::AwaitDrop(Dropped::Hello));
                 }
                 self.mail = Mail::None;
-                self.greet();
+                self.greet(now);
             }
             Decision::Refused(reply) => self.refuse(reply.refusing().without_code()),
         }
         Step::Again
     }
 
-    pub(super) fn greet(&mut self) {
+    pub(super) fn greet(&mut self, now: Instant) {
         let config = self.config.clone();
         let first = format!("{} greets {}", config.hostname, self.origin.hello);
         let lines = std::iter::once(Cow::Owned(first));
         if self.origin.extended {
-            let offered = self.offered();
-            reply::write_lines(self.outbox.text(), 250, lines.chain(offered));
+            let to = Offer { config: &config, origin: &self.origin, date: self.date(now) };
+            let ours = OURS.iter().filter(|ours| self.extensions.contains(ours.of)).filter_map(|ours| ours.offer(&to));
+            let registered = config.registered.iter().filter_map(|extension| extension.offer(&to));
+            reply::write_lines(self.outbox.text(), 250, lines.chain(ours).chain(registered));
         } else {
             reply::write_lines(self.outbox.text(), 250, lines);
         }
     }
 
-    /// The EHLO lines, the greeting aside.
-    fn offered(&self) -> Vec<Cow<'static, str>> {
-        let extensions = self.extensions();
-        let mut lines = Vec::with_capacity(10);
-        let names = [
-            (Extensions::PIPELINING, "PIPELINING"),
-            (Extensions::EIGHT_BIT_MIME, "8BITMIME"),
-            (Extensions::ENHANCED_STATUS_CODES, "ENHANCEDSTATUSCODES"),
-            (Extensions::CHUNKING, "CHUNKING"),
-            (Extensions::BINARY_MIME, "BINARYMIME"),
-            (Extensions::DSN, "DSN"),
-            (Extensions::SMTPUTF8, "SMTPUTF8"),
-            (Extensions::STARTTLS, "STARTTLS"),
-        ];
-        lines.extend(names.iter().filter(|(it, _)| extensions.contains(*it)).map(|(_, name)| Cow::Borrowed(*name)));
-        // RFC 5321 §4.1.1.1: every command that not all servers have is listed. RFC 5321 §3.5.2: EXPN is.
-        if self.config.ask.contains(Ask::EXPAND) {
-            lines.push("EXPN".into());
-        }
-        lines.push("HELP".into());
-        if extensions.contains(Extensions::SIZE) {
-            lines.push(format!("SIZE {}", self.config.limits.message).into());
-        }
-        if extensions.contains(Extensions::AUTH) {
-            let names = self.mechanisms().collect::<Vec<_>>().join(" ");
-            lines.push(format!("AUTH {names}").into());
-        }
-        lines
+    /// The extensions in force that have verbs: ours, and the registered ones that are offered on this stream.
+    fn in_force<'a>(&'a self, to: &'a Offer<'a>) -> impl Iterator<Item = &'a dyn Extension> {
+        let ours = OURS.iter().filter(|ours| self.extensions.contains(ours.of)).map(|ours| ours as &dyn Extension);
+        let registered = self.config.registered.iter().map(|it| &**it);
+        ours.chain(registered.filter(|extension| extension.offer(to).is_some()))
     }
 
     /// The commands that run here and now.
-    fn help(&self, extensions: Extensions) -> Reply {
+    fn help(&self, now: Instant) -> Reply {
         let hello = if self.config.role == Role::Lmtp { "LHLO" } else { "EHLO HELO" };
         let mut text = format!("{hello} MAIL RCPT DATA RSET NOOP QUIT VRFY HELP");
-        let others = [
-            (self.config.ask.contains(Ask::EXPAND), " EXPN"),
-            (extensions.contains(Extensions::CHUNKING), " BDAT"),
-            (extensions.contains(Extensions::STARTTLS), " STARTTLS"),
-            (extensions.contains(Extensions::AUTH), " AUTH"),
-        ];
-        others.iter().filter(|(runs, _)| *runs).for_each(|(_, name)| text.push_str(name));
+        if self.config.ask.contains(Ask::EXPAND) {
+            text.push_str(" EXPN");
+        }
+        let to = Offer { config: &self.config, origin: &self.origin, date: self.date(now) };
+        for verb in self.in_force(&to).flat_map(Extension::verbs) {
+            text.push(' ');
+            text.push_str(verb);
+        }
         Reply::new(214, EnhancedCode::new(2, 0, 0), text)
+    }
+
+    /// What a verb of an extension leads to; `None` where no extension in force has it.
+    fn extended(&self, now: Instant, line: &[u8]) -> Option<Run> {
+        let line = std::str::from_utf8(line).ok()?.trim_ascii_end();
+        let (name, arguments) = line.split_once(' ').unwrap_or((line, ""));
+        let to = Offer { config: &self.config, origin: &self.origin, date: self.date(now) };
+        self.in_force(&to).find_map(|extension| {
+            let verb = extension.verbs().iter().find(|verb| verb.eq_ignore_ascii_case(name))?;
+            // RFC 5321 §4.1.4: only after EHLO is it known that there is an extension.
+            if !self.origin.extended {
+                return Some(Run::Refuse(reply::HELLO_FIRST));
+            }
+            // RFC 3030 §2: between chunks only BDAT and RSET.
+            if self.is_uploading() {
+                return Some(Run::Refuse(reply::CHUNKS_BEGUN));
+            }
+            let in_mail = !matches!(self.mail, Mail::None);
+            let command = CommandLine { verb, arguments: arguments.trim_ascii(), origin: &self.origin, in_mail };
+            Some(match extension.command(&command) {
+                Course::Ask => Run::Extension(verb, command.arguments.to_owned()),
+                Course::Say(reply) => Run::Answer(verb, reply),
+            })
+        })
+    }
+
+    pub(super) fn ran(&mut self, now: Instant, verb: &'static str, reply: Reply) {
+        self.enter(now, State::Command);
+        let reply = if matches!(reply.code, 200..=299 | 400..=599) { reply } else { reply::LOCAL_ERROR };
+        if reply.is_positive() {
+            self.say(&reply);
+            self.events.push_back(Event::Ran { verb, reply });
+        } else {
+            self.refuse(reply);
+        }
+    }
+
+    /// What the registered extensions in force say of parameters that are of no extension of this crate.
+    // RFC 5321 §4.1.1.11: 555 for a parameter that nobody knows.
+    pub(super) fn refused_parameter(&self, now: Instant, others: Others<'_>, rcpt: bool) -> Option<Reply> {
+        if others.is_empty() {
+            return None;
+        }
+        let to = Offer { config: &self.config, origin: &self.origin, date: self.date(now) };
+        let registered: Vec<_> = self.config.registered.iter().filter(|it| it.offer(&to).is_some()).collect();
+        others.iter().find_map(|(keyword, value)| {
+            let says = registered.iter().map(|extension| match rcpt {
+                false => extension.mail_parameter(keyword, value),
+                true => extension.rcpt_parameter(keyword, value),
+            });
+            match says.into_iter().find(|said| *said != Parameter::Unknown) {
+                Some(Parameter::Taken) => None,
+                Some(Parameter::Malformed) => Some(reply::BAD_PARAMETER),
+                _ => Some(reply::UNKNOWN_PARAMETER),
+            }
+        })
     }
 
     fn start_tls(&mut self, now: Instant) {
@@ -247,6 +298,7 @@ impl Server {
                 origin.identity = None;
                 origin.tls = Some(info);
                 self.mail = Mail::None;
+                self.refresh();
                 self.events.push_back(Event::Secured);
                 self.enter(now, State::Command);
             }
@@ -306,6 +358,12 @@ enum Run {
     /// With whether the answer may be UTF-8.
     Verify(String, bool),
     Expand(String, bool),
+    XClient(String),
+    XForward(String),
+    /// A verb of an extension, to be asked, and its arguments.
+    Extension(&'static str, String),
+    /// A verb of an extension that needs no question.
+    Answer(&'static str, Reply),
     Reset,
     Quit,
     Say(Reply),

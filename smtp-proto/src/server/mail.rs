@@ -5,7 +5,7 @@
 //! end, so that its octets never run as commands; how much of that is put up with is limited.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mailstore_trait::session::CloseReason;
 
@@ -14,17 +14,22 @@ use super::state::{Extent, Mail, State, Upload};
 use super::{Server, Step};
 use crate::address::{ForwardPath, ReversePath};
 use crate::command::Command;
-use crate::command::params::{Body, MailParameters, Others, RcptParameters};
+use crate::command::params::{Body, ByMode, DeliverBy, Hold, MailParameters, Others, RcptParameters};
 use crate::config::{Extensions, LineEnds, Role};
 use crate::event::{Event, Violation};
-use crate::reply::{self, Reply};
+use crate::reply::{self, EnhancedCode, Reply};
 use crate::request::{
     Abandon, BodyChunk, BodyOpen, Commit, Committed, Decision, Envelope, MailFrom, Parameter, RcptTo, Recipient, Sender,
 };
 
 impl Server {
     /// MAIL, as far as the session can judge it.
-    pub(super) fn mail_from(&self, path: ReversePath<'_>, parameters: MailParameters<'_>) -> Result<Sender, Reply> {
+    pub(super) fn mail_from(
+        &self,
+        now: Instant,
+        path: ReversePath<'_>,
+        parameters: MailParameters<'_>,
+    ) -> Result<Sender, Reply> {
         if self.origin.hello.is_empty() {
             return Err(reply::HELLO_FIRST);
         }
@@ -44,6 +49,16 @@ impl Server {
         if parameters.size.is_some_and(|size| size > self.config.limits.message) {
             return Err(reply::MESSAGE_TOO_BIG);
         }
+        if let Some(refusal) = self.refused_parameter(now, parameters.others, false) {
+            return Err(refusal);
+        }
+        if let Some(refusal) = self.refused_schedule(now, &parameters) {
+            return Err(refusal);
+        }
+        // RFC 9422 §4.1: who offers MAILMAX may end a session that passes it.
+        if self.messages >= self.config.limits.messages {
+            return Err(reply::TOO_MANY_MESSAGES);
+        }
         let sender = sender(path, parameters);
         // RFC 6531 §3.5: a non-ASCII address without SMTPUTF8.
         if !sender.smtputf8 && sender.address.as_ref().is_some_and(|address| !address.is_ascii()) {
@@ -52,17 +67,54 @@ impl Server {
         Ok(sender)
     }
 
-    pub(super) fn ask_mail(&mut self, now: Instant, sender: Sender) -> Step {
-        let question = MailFrom { origin: self.origin.clone(), sender: sender.clone() };
-        self.ask(now, question, State::AwaitMail(Box::new(sender)))
+    /// What is asked for, and not offered.
+    fn refused_schedule(&self, now: Instant, parameters: &MailParameters<'_>) -> Option<Reply> {
+        let limits = &self.config.limits;
+        // RFC 2852 §3: with mode R, not less than the least time.
+        let is_short =
+            |by: DeliverBy| by.mode == ByMode::Return && i64::from(by.seconds) < i64::from(limits.deliver_by);
+        if parameters.deliver_by.is_some_and(is_short) {
+            return Some(reply::DELIVER_BY_TOO_SOON);
+        }
+        // RFC 4865 §4.2: not longer than the longest hold. What is past already is not held.
+        let longest = Duration::from_secs(limits.hold.into());
+        let is_long = |hold: Hold| match hold {
+            Hold::For(seconds) => seconds > limits.hold,
+            Hold::Until(until) => self.date(now).is_none_or(|date| until > date.plus(longest)),
+        };
+        if parameters.hold.is_some_and(is_long) {
+            return Some(reply::HOLD_TOO_LONG);
+        }
+        // RFC 3865 §2.4: none of the classes that EHLO said are not wanted.
+        let unwanted = |keyword: &str| self.config.solicitations.iter().any(|it| it.eq_ignore_ascii_case(keyword));
+        let solicits = parameters.solicit.is_some_and(|keywords| keywords.split(',').any(unwanted));
+        solicits.then_some(reply::SOLICITATION)
     }
 
-    pub(super) fn mail_decided(&mut self, now: Instant, sender: Box<Sender>, decision: Decision) {
+    pub(super) fn ask_mail(&mut self, now: Instant, mut sender: Sender) -> Step {
+        // RFC 6710 §4.1: a priority this client has no right to is lowered.
+        let lowered = sender.priority.is_some_and(|priority| priority > self.config.highest_priority);
+        if lowered {
+            sender.priority = Some(self.config.highest_priority);
+        }
+        let question = MailFrom { origin: self.origin.clone(), sender: sender.clone() };
+        self.ask(now, question, State::AwaitMail(Box::new(sender), lowered))
+    }
+
+    pub(super) fn mail_decided(&mut self, now: Instant, sender: Box<Sender>, lowered: bool, decision: Decision) {
         self.enter(now, State::Command);
         match decision {
             Decision::Accepted => {
+                self.messages = self.messages.saturating_add(1);
+                match sender.priority.filter(|_| lowered) {
+                    // RFC 6710 §4.1: 2.3.6 says that the priority was changed, and to what.
+                    Some(priority) => {
+                        let text = format!("{priority} is the new priority");
+                        self.say(&Reply::new(250, EnhancedCode::new(2, 3, 6), text));
+                    }
+                    None => self.say(&reply::SENDER_OK),
+                }
                 self.mail = Mail::Envelope(sender, Vec::new());
-                self.say(&reply::SENDER_OK);
             }
             Decision::Refused(reply) => self.refuse(reply.refusing()),
         }
@@ -80,7 +132,7 @@ impl Server {
     /// RCPT at the front, and the RCPTs pipelined behind it, in one question.
     pub(super) fn rcpt(&mut self, now: Instant, first: usize) -> Step {
         let limits = self.config.limits;
-        let extensions = self.extensions();
+        let extensions = self.extensions;
         let grammar = limits.grammar.with_utf8(extensions.contains(Extensions::SMTPUTF8));
         let mut batch = Vec::new();
         let mut len = first;
@@ -95,7 +147,7 @@ impl Server {
                 // RFC 5321 §4.5.3.1.10: 452, and the recipients so far stay.
                 Some(reply::TOO_MANY_RECIPIENTS)
             } else {
-                None
+                self.refused_parameter(now, parameters.others, true)
             };
             if refusal.is_some() {
                 break refusal.filter(|_| batch.is_empty());
@@ -349,6 +401,7 @@ impl Server {
     // RFC 5321 §6.1: the 250 means the message is safe. RFC 2033 §4.2: LMTP has one reply for each recipient.
     pub(super) fn committed(&mut self, now: Instant, upload: Upload, committed: Committed) {
         self.enter(now, State::Command);
+        self.forget_forwarded();
         let count = upload.envelope.recipients.len();
         let outcomes = match committed {
             Committed::Refused(reply) => return self.refuse_all(&upload, reply.refusing()),

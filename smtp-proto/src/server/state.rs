@@ -8,6 +8,8 @@
 //!                                         │ MAIL  ─▶ AwaitMail ────────────────────────────────▶│
 //!                                         │ RCPT… ─▶ AwaitRcpt ────────────────────────────────▶│
 //!                                         │ VRFY, EXPN ─▶ AwaitLookUp? ────────────────────────▶│
+//!                                         │ ETRN, registered ─▶ AwaitExtension? ───────────────▶│
+//!                                         │ XCLIENT ─▶ Start                                    │
 //!                                         │ DATA, BDAT ─▶ AwaitOpen ─▶ Body ⇄ AwaitChunk        │
 //!                                         │                             │ refused: AwaitAbandon │
 //!                                         │                             └─▶ AwaitCommit ───────▶┤
@@ -34,12 +36,15 @@ pub(super) enum State {
     Command,
     /// The client, if its hello is accepted.
     AwaitHello(Arc<Origin>),
-    AwaitMail(Box<Sender>),
+    /// With whether its priority was lowered.
+    AwaitMail(Box<Sender>, bool),
     AwaitRcpt(Vec<Recipient>),
     /// Whether the answer may be UTF-8.
     AwaitLookUp {
         smtputf8: bool,
     },
+    /// A verb of an extension.
+    AwaitExtension(&'static str),
     /// The client's next line belongs to the exchange.
     Sasl(Exchange),
     AwaitSasl(Exchange),
@@ -129,9 +134,10 @@ impl State {
             self,
             State::AwaitConnect
                 | State::AwaitHello(_)
-                | State::AwaitMail(_)
+                | State::AwaitMail(..)
                 | State::AwaitRcpt(_)
                 | State::AwaitLookUp { .. }
+                | State::AwaitExtension(_)
                 | State::AwaitSasl(_)
                 | State::AwaitOpen(..)
                 | State::AwaitChunk(..)

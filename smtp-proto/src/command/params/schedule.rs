@@ -131,6 +131,9 @@ impl fmt::Display for Hold {
 pub struct Priority(i8);
 
 impl Priority {
+    /// 9.
+    pub const HIGHEST: Priority = Priority(9);
+
     /// A priority; `None` outside of -9 to 9.
     #[must_use]
     pub const fn new(priority: i8) -> Option<Priority> {
