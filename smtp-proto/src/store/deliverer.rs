@@ -212,32 +212,36 @@ impl Deliverer {
         let staged = upload.finish().await.map_err(unavailable)?;
         let now = self.world.environment.now();
         let resolved = self.world.directory.resolve(&super::plain(to)).await;
-        match resolved.map_err(|error| CommitError::Unavailable(Box::new(error)))? {
-            Resolution::Mailboxes(owners) => {
-                for owner in owners {
-                    // A sender who is gone, or whose mailbox cannot be found, hears nothing: RFC 5321 §6.1, no report
-                    // about a report.
-                    if let Ok(folder) = folder(store, owner.account, None).await {
-                        let add = Op::Add(AddItem {
-                            folder,
-                            content: Content::Prefixed(ReturnPath(None).to_string().into(), staged.clone()),
-                            flags: FlagSet::new(),
-                            internal_date: now.at_offset(0),
-                        });
-                        batch.accounts.push(AccountOps { account: owner.account, ops: vec![add] });
-                    }
-                }
+        let (mailboxes, elsewhere) = match resolved.map_err(|error| CommitError::Unavailable(Box::new(error)))? {
+            Resolution::Mailboxes(owners) => (owners, Vec::new()),
+            Resolution::Forwarded { mailboxes, addresses } => {
+                let parse = |address: String| Address::parse(&address, Grammar::default().with_utf8(true)).ok();
+                (mailboxes, addresses.into_iter().filter_map(parse).collect())
             }
-            Resolution::NoSuchUser => {}
-            Resolution::NotLocal => {
-                let mut sender = Sender::new(None);
-                sender.smtputf8 = !to.is_ascii();
-                let envelope = Envelope::new(sender, vec![Recipient::new(to.clone())]);
-                let states = [(0, RecipientState::Pending { last: None })];
-                let id = QueueId(self.world.environment.id());
-                let entry = entry::entry(id, &envelope, states, size, now);
-                batch.queue.push(QueueOp::Append { entry, trace: Bytes::new(), content: staged });
+            Resolution::NotLocal => (Vec::new(), vec![to.clone()]),
+            Resolution::NoSuchUser => (Vec::new(), Vec::new()),
+        };
+        for owner in mailboxes {
+            // A sender who is gone, or whose mailbox cannot be found, hears nothing: RFC 5321 §6.1, no report about a
+            // report.
+            if let Ok(folder) = folder(store, owner.account, None).await {
+                let add = Op::Add(AddItem {
+                    folder,
+                    content: Content::Prefixed(ReturnPath(None).to_string().into(), staged.clone()),
+                    flags: FlagSet::new(),
+                    internal_date: now.at_offset(0),
+                });
+                batch.accounts.push(AccountOps { account: owner.account, ops: vec![add] });
             }
+        }
+        if !elsewhere.is_empty() {
+            let mut sender = Sender::new(None);
+            sender.smtputf8 = elsewhere.iter().any(|address| !address.is_ascii());
+            let envelope = Envelope::new(sender, elsewhere.into_iter().map(Recipient::new).collect());
+            let states = (0..envelope.recipients.len()).map(|at| (at, RecipientState::Pending { last: None }));
+            let id = QueueId(self.world.environment.id());
+            let entry = entry::entry(id, &envelope, states, size, now);
+            batch.queue.push(QueueOp::Append { entry, trace: Bytes::new(), content: staged });
         }
         Ok(())
     }
