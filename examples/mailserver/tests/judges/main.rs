@@ -29,6 +29,7 @@ mod outbound;
 mod pop3;
 mod python;
 mod server;
+mod submit;
 mod swaks;
 
 use server::{Server, Wire};
