@@ -4,11 +4,14 @@
 //! |---|---|
 //! | [`Filter`], [`Test`], [`Builder`] | which messages are wanted, as a flat tree within limits |
 //! | [`Pattern`] | a text to look for, and the collation texts are compared by |
+//! | [`Sorter`], [`Threader`] | the order of messages, and their conversations, from pages of rows |
 //! | [`Search`], `search_step` | a question, and one bounded step towards its answer (feature `async`) |
 
+mod collation;
 mod filter;
 #[cfg(feature = "async")]
 pub(crate) mod message;
+mod order;
 mod pattern;
 #[cfg(feature = "async")]
 mod row;
@@ -18,9 +21,12 @@ mod search;
 mod tests;
 #[cfg(feature = "async")]
 mod text;
+mod thread;
 
 pub use filter::{Builder, Combine, DateOf, Days, Filter, FilterError, HeaderName, Limits as FilterLimits, Need, Test};
+pub use order::{Criterion, OrderLimits, SortKey, Sorter, TooMany};
 pub use pattern::Pattern;
 pub use search::Search;
 #[cfg(feature = "async")]
 pub use search::{Budget, Cursor, Step, search_step};
+pub use thread::{Algorithm, ThreadToken, Threader};
