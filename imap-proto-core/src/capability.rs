@@ -4,12 +4,12 @@
 //! not switched it off. Clients are told again after STARTTLS and after login, because some never ask.
 
 use bytes::{BufMut, BytesMut};
-use mailstore_trait::query::DateOf;
+use mailstore_trait::query::{Algorithm, DateOf, SortKey};
 use mailstore_trait::sasl::Context;
 
 use crate::command::{
-    AppendEnd, AppendLine, AppendPiece, Command, FetchItem, Name, SearchKey, SearchReturn, SearchToken, SequenceSet,
-    Spelling, StatusItems,
+    AppendEnd, AppendLine, AppendPiece, Command, FetchItem, Name, SearchArguments, SearchKey, SearchReturn,
+    SearchToken, SequenceSet, Spelling, StatusItems,
 };
 use crate::config::Config;
 
@@ -63,7 +63,16 @@ const TABLE: &[Row] = &[
     Row { name: "ESEARCH", when: AFTER_LOGIN },  // RFC 4731 §3
     // RFC 5182 §2: RETURN is ESEARCH's.
     Row { name: "SEARCHRES", when: |facts| facts.logged_in && facts.config.offers(&["ESEARCH"]) },
-    Row { name: "BINARY", when: AFTER_LOGIN },             // RFC 3516 §4.1
+    Row { name: "BINARY", when: AFTER_LOGIN }, // RFC 3516 §4.1
+    Row { name: "PARTIAL", when: |facts| facts.logged_in && facts.config.offers(&["ESEARCH"]) }, // RFC 9394 §3
+    Row { name: "SORT", when: AFTER_LOGIN },   // RFC 5256 §1
+    Row { name: "SORT=DISPLAY", when: |facts| facts.logged_in && facts.config.offers(&["SORT"]) }, // RFC 5957 §1
+    Row { name: "THREAD=ORDEREDSUBJECT", when: AFTER_LOGIN }, // RFC 5256 §1
+    Row { name: "THREAD=REFERENCES", when: AFTER_LOGIN }, // RFC 5256 §1
+    // RFC 5267 §3.1, RFC 5267 §4.1.
+    Row { name: "ESORT", when: |facts| facts.logged_in && facts.config.offers(&["ESEARCH", "SORT"]) },
+    Row { name: "CONTEXT=SEARCH", when: |facts| facts.logged_in && facts.config.offers(&["ESEARCH"]) },
+    Row { name: "CONTEXT=SORT", when: |facts| facts.logged_in && facts.config.offers(&["ESEARCH", "SORT", "ESORT"]) },
     Row { name: "WITHIN", when: AFTER_LOGIN },             // RFC 5032 §2
     Row { name: "LIST-EXTENDED", when: AFTER_LOGIN },      // RFC 5258 §3
     Row { name: "LIST-STATUS", when: AFTER_LOGIN },        // RFC 5819 §2
@@ -125,22 +134,31 @@ pub(crate) fn knows(config: &Config, command: &Command<'_>) -> bool {
             saved(set)
                 && (modifiers.changed_since.is_none() || condstore())
                 && (!modifiers.vanished || qresync())
+                && (modifiers.partial.is_none() || config.offers(&["PARTIAL"]))
                 && items.iter().all(known)
         }
         Command::Store { set, unchanged_since, .. } => saved(set) && (unchanged_since.is_none() || condstore()),
-        Command::Search { arguments, .. }
-            if arguments.returns.is_some_and(|returns| returns.contains(SearchReturn::SAVE))
-                && !config.offers(&["SEARCHRES"]) =>
-        {
-            false
+        Command::Search { arguments, .. } => {
+            knows_returns(config, arguments, "ESEARCH", "CONTEXT=SEARCH") && knows_keys(config, arguments)
         }
-        Command::Search { arguments, .. } => arguments.tokens.iter().all(|token| match token {
-            SearchToken::Key(SearchKey::Sequence(set) | SearchKey::Uid(set)) => saved(set),
-            SearchToken::Key(SearchKey::ModSeq(_)) => condstore(),
-            SearchToken::Key(SearchKey::Email(_) | SearchKey::Thread(_)) => objectid(),
-            SearchToken::Key(SearchKey::Date(DateOf::Saved, ..) | SearchKey::SaveDateSupported) => savedate(),
-            _ => true,
-        }),
+        Command::Sort { criteria, arguments, .. } => {
+            let display = |key| matches!(key, SortKey::DisplayFrom | SortKey::DisplayTo);
+            config.offers(&["SORT"])
+                && (config.offers(&["SORT=DISPLAY"]) || !criteria.iter().any(|criterion| display(criterion.key)))
+                && knows_returns(config, arguments, "ESORT", "CONTEXT=SORT")
+                && knows_keys(config, arguments)
+        }
+        Command::Thread { algorithm, arguments, .. } => {
+            let name = match algorithm {
+                Algorithm::References => "THREAD=REFERENCES",
+                _ => "THREAD=ORDEREDSUBJECT",
+            };
+            config.offers(&[name]) && knows_keys(config, arguments)
+        }
+        Command::CancelUpdate(_) => {
+            config.offers(&["ESEARCH", "CONTEXT=SEARCH"])
+                || config.offers(&["ESEARCH", "SORT", "ESORT", "CONTEXT=SORT"])
+        }
         Command::Status { items, .. } => status(*items),
         Command::List(arguments) => status(arguments.status),
         _ => true,
@@ -167,6 +185,33 @@ pub(crate) fn knows_append(config: &Config, line: &AppendLine<'_>, begun: usize,
             AppendEnd::Octets { binary, .. } => !binary || config.offers(&["BINARY"]),
             AppendEnd::Command => true,
         }
+}
+
+/// Whether the return options of a search are all offered: those of `extended`, and those of `context`.
+fn knows_returns(config: &Config, arguments: &SearchArguments<'_>, extended: &str, context: &str) -> bool {
+    let Some(returns) = arguments.returns else { return true };
+    config.offers(&["ESEARCH", extended])
+        && (!returns.contains(SearchReturn::SAVE) || config.offers(&["SEARCHRES"]))
+        && (!returns.intersects(SearchReturn::UPDATE | SearchReturn::CONTEXT) || config.offers(&[context]))
+        && arguments.partial.is_none_or(|range| {
+            // RFC 5267 §5: without the minus of RFC 9394.
+            config.offers(&["PARTIAL"]) || !range.from_end && config.offers(&[context])
+        })
+}
+
+/// Whether the keys of a search are all offered.
+fn knows_keys(config: &Config, arguments: &SearchArguments<'_>) -> bool {
+    arguments.tokens.iter().all(|token| match token {
+        SearchToken::Key(SearchKey::Sequence(set) | SearchKey::Uid(set)) => {
+            !set.is_saved() || config.offers(&["SEARCHRES"])
+        }
+        SearchToken::Key(SearchKey::ModSeq(_)) => config.offers(&["CONDSTORE"]),
+        SearchToken::Key(SearchKey::Email(_) | SearchKey::Thread(_)) => config.offers(&["OBJECTID"]),
+        SearchToken::Key(SearchKey::Date(DateOf::Saved, ..) | SearchKey::SaveDateSupported) => {
+            config.offers(&["SAVEDATE"])
+        }
+        _ => true,
+    })
 }
 
 /// Appends the capabilities, parted by spaces.

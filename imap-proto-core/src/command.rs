@@ -11,7 +11,7 @@
 //! | `flags` | flag lists |
 //! | `modifiers` | what stands in parentheses behind SELECT, FETCH and STORE |
 //! | `url` | IMAP URLs of messages |
-//! | `fetch`, `search`, `append`, `mailbox` | the arguments of these families |
+//! | `fetch`, `search`, `sort`, `append`, `mailbox` | the arguments of these families |
 
 pub mod append;
 mod cursor;
@@ -21,8 +21,10 @@ pub mod mailbox;
 pub mod modifiers;
 pub mod search;
 mod sequence;
+pub mod sort;
 pub mod url;
 
+use mailstore_trait::query::Algorithm;
 use smallvec::SmallVec;
 
 pub use append::{AppendEnd, AppendHead, AppendLine, AppendPiece, AppendPlace};
@@ -32,8 +34,9 @@ pub use fetch::{BodySection, FetchItem, FetchItems, Part, Section, SectionOf, Sp
 pub use flags::FlagList;
 pub use mailbox::{ListArguments, ListReturn, ListSelect, STATUS_NAMES, StatusItems};
 pub use modifiers::{FetchModifiers, QResync, SelectParameters};
-pub use search::{SearchArguments, SearchKey, SearchReturn, SearchToken, When};
+pub use search::{PartialRange, SearchArguments, SearchKey, SearchReturn, SearchToken, When};
 pub use sequence::SequenceSet;
+pub use sort::Criteria;
 
 pub use crate::error::{Expected, ParseError};
 use cursor::{Cursor, Result};
@@ -48,6 +51,8 @@ pub struct Bounds {
     pub part: usize,
     /// Search keys and combinations.
     pub keys: usize,
+    /// Criteria of one SORT.
+    pub criteria: usize,
     /// Patterns of one LIST.
     pub patterns: usize,
     /// Fetch items, header fields, keywords, ID fields: of each.
@@ -56,7 +61,7 @@ pub struct Bounds {
 
 impl Bounds {
     /// The defaults, in a constant.
-    pub const DEFAULT: Bounds = Bounds { depth: 32, part: 100, keys: 1000, patterns: 32, items: 128 };
+    pub const DEFAULT: Bounds = Bounds { depth: 32, part: 100, keys: 1000, criteria: 16, patterns: 32, items: 128 };
 }
 
 impl Default for Bounds {
@@ -169,6 +174,26 @@ pub enum Command<'a> {
         /// The rest.
         arguments: SearchArguments<'a>,
     },
+    /// SORT or UID SORT (RFC 5256 §3).
+    Sort {
+        /// Whether UIDs are to be returned.
+        uid: bool,
+        /// In which order.
+        criteria: Criteria,
+        /// The rest.
+        arguments: SearchArguments<'a>,
+    },
+    /// THREAD or UID THREAD (RFC 5256 §3).
+    Thread {
+        /// Whether UIDs are to be returned.
+        uid: bool,
+        /// How conversations are found.
+        algorithm: Algorithm,
+        /// The rest.
+        arguments: SearchArguments<'a>,
+    },
+    /// CANCELUPDATE (RFC 5267 §4.3.5), with the tags of the commands whose updates are to end.
+    CancelUpdate(SmallVec<[Text<'a>; 2]>),
     /// FETCH or UID FETCH.
     Fetch {
         /// Whether the set means UIDs.
@@ -234,6 +259,8 @@ pub enum Name {
     Append,
     /// AUTHENTICATE
     Authenticate,
+    /// CANCELUPDATE
+    CancelUpdate,
     /// CAPABILITY
     Capability,
     /// CHECK
@@ -280,6 +307,8 @@ pub enum Name {
     Search,
     /// SELECT
     Select,
+    /// SORT
+    Sort,
     /// STARTTLS
     StartTls,
     /// STATUS
@@ -288,6 +317,8 @@ pub enum Name {
     Store,
     /// SUBSCRIBE
     Subscribe,
+    /// THREAD
+    Thread,
     /// UID COPY
     UidCopy,
     /// UID EXPUNGE
@@ -300,8 +331,12 @@ pub enum Name {
     UidReplace,
     /// UID SEARCH
     UidSearch,
+    /// UID SORT
+    UidSort,
     /// UID STORE
     UidStore,
+    /// UID THREAD
+    UidThread,
     /// UNSELECT
     Unselect,
     /// UNSUBSCRIBE
@@ -315,7 +350,17 @@ impl Name {
     pub fn uses_numbers(self) -> bool {
         matches!(
             self,
-            Name::Fetch | Name::Store | Name::Search | Name::Copy | Name::Move | Name::Replace | Name::UidSearch
+            Name::Fetch
+                | Name::Store
+                | Name::Search
+                | Name::Copy
+                | Name::Move
+                | Name::Replace
+                | Name::UidSearch
+                | Name::Sort
+                | Name::UidSort
+                | Name::Thread
+                | Name::UidThread
         )
     }
 
@@ -328,7 +373,7 @@ impl Name {
     /// Whether EXPUNGE may be told while it runs (RFC 9051 §7.5.1).
     #[must_use]
     pub fn lets_expunge_be_told(self) -> bool {
-        !matches!(self, Name::Fetch | Name::Store | Name::Search)
+        !matches!(self, Name::Fetch | Name::Store | Name::Search | Name::Sort | Name::Thread)
     }
 }
 
@@ -372,6 +417,7 @@ fn plain_name(word: &[u8]) -> Option<Name> {
     Some(match word {
         b"APPEND" => Name::Append,
         b"AUTHENTICATE" => Name::Authenticate,
+        b"CANCELUPDATE" => Name::CancelUpdate,
         b"CAPABILITY" => Name::Capability,
         b"CHECK" => Name::Check,
         b"CLOSE" => Name::Close,
@@ -395,10 +441,12 @@ fn plain_name(word: &[u8]) -> Option<Name> {
         b"REPLACE" => Name::Replace,
         b"SEARCH" => Name::Search,
         b"SELECT" => Name::Select,
+        b"SORT" => Name::Sort,
         b"STARTTLS" => Name::StartTls,
         b"STATUS" => Name::Status,
         b"STORE" => Name::Store,
         b"SUBSCRIBE" => Name::Subscribe,
+        b"THREAD" => Name::Thread,
         b"UNSELECT" => Name::Unselect,
         b"UNSUBSCRIBE" => Name::Unsubscribe,
         _ => return None,
@@ -413,7 +461,9 @@ fn uid_name(word: &[u8]) -> Option<Name> {
         b"MOVE" => Name::UidMove,
         b"REPLACE" => Name::UidReplace,
         b"SEARCH" => Name::UidSearch,
+        b"SORT" => Name::UidSort,
         b"STORE" => Name::UidStore,
+        b"THREAD" => Name::UidThread,
         _ => return None,
     })
 }
@@ -524,6 +574,15 @@ fn arguments<'a>(name: Name, cursor: &mut Cursor<'a>, bounds: &Bounds) -> Result
         Name::Search | Name::UidSearch => {
             Command::Search { uid: name == Name::UidSearch, arguments: search::arguments(cursor, bounds)? }
         }
+        Name::Sort | Name::UidSort => {
+            let (criteria, arguments) = sort::sort(cursor, bounds)?;
+            Command::Sort { uid: name == Name::UidSort, criteria, arguments }
+        }
+        Name::Thread | Name::UidThread => {
+            let (algorithm, arguments) = sort::thread(cursor, bounds)?;
+            Command::Thread { uid: name == Name::UidThread, algorithm, arguments }
+        }
+        Name::CancelUpdate => Command::CancelUpdate(tags(cursor, bounds)?),
         Name::Fetch | Name::UidFetch => {
             let set = set(cursor)?;
             let items = fetch::items(cursor, bounds)?;
@@ -564,6 +623,21 @@ fn words<'a>(cursor: &mut Cursor<'a>, bounds: &Bounds) -> Result<SmallVec<[&'a [
             return Ok(words);
         }
         if words.len() >= bounds.items {
+            return cursor.fail(Expected::Fewer);
+        }
+        cursor.space()?;
+    }
+}
+
+/// RFC 5267 §5: tags in quotes.
+fn tags<'a>(cursor: &mut Cursor<'a>, bounds: &Bounds) -> Result<SmallVec<[Text<'a>; 2]>> {
+    let mut tags = SmallVec::new();
+    loop {
+        tags.push(cursor.string()?);
+        if cursor.end().is_ok() {
+            return Ok(tags);
+        }
+        if tags.len() >= bounds.items {
             return cursor.fail(Expected::Fewer);
         }
         cursor.space()?;

@@ -82,6 +82,12 @@ pub struct Limits {
     pub bounds: Bounds,
     /// Nesting, counts and texts of one search.
     pub search: query::FilterLimits,
+    /// What SORT and THREAD keep of messages until they can answer.
+    pub order: query::OrderLimits,
+    /// Searches of one session whose results are kept up to date. RFC 5267 §4.3.1 asks for at least one.
+    pub contexts: usize,
+    /// Results of one SORT that are kept in order for updates.
+    pub context_results: usize,
     /// A LIST pattern with its reference.
     pub pattern: usize,
     /// A mailbox name, as it is sent.
@@ -134,6 +140,9 @@ impl Default for Limits {
             sasl_line: 12_288,
             bounds: Bounds::DEFAULT,
             search: query::FilterLimits::default(),
+            order: query::OrderLimits::default(),
+            contexts: 8,
+            context_results: 50_000,
             pattern: 1024,
             mailbox: 1024,
             header: 256 * 1024,

@@ -52,6 +52,8 @@ pub enum Expected {
     StoreItem,
     /// A search key.
     SearchKey,
+    /// A criterion of an order.
+    SortKey,
     /// Something STATUS can tell.
     StatusItem,
     /// An option of this command.
@@ -86,6 +88,7 @@ impl fmt::Display for Expected {
             Expected::Section => "a section",
             Expected::StoreItem => "FLAGS",
             Expected::SearchKey => "a search key",
+            Expected::SortKey => "a sort criterion",
             Expected::StatusItem => "a status item",
             Expected::Option => "a known option",
             Expected::Url => "a message's URL",

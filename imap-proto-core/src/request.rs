@@ -193,8 +193,8 @@ pub struct Items {
     pub uids: UidSet,
     /// What of them, and how much at most. The session asks again from [`ItemPage::next`].
     ///
-    /// A row asked for with its skeleton has one of this library's version: the fulfiller scans the message when the
-    /// store has none.
+    /// A row asked for with its skeleton or its summary has one of this library's version: the fulfiller scans the
+    /// message when the store has none.
     pub options: ItemsOptions,
 }
 

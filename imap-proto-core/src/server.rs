@@ -38,6 +38,7 @@ mod store;
 mod sync;
 mod tls;
 mod transfer;
+mod update;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -13,6 +13,8 @@
 //! Memory: the UID map (at most 8 octets a message, shared with other sessions until it differs) and what is not yet
 //! told. Flags are not kept: they are told from the records.
 
+mod context;
+
 use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
@@ -24,6 +26,8 @@ use mailstore_trait::uid_set::{UidMap, UidSet};
 
 use crate::command::SequenceSet;
 use crate::response;
+pub use context::Context;
+pub(crate) use context::without;
 
 /// More flag changes than this at once are not gathered: the messages are looked at again instead.
 const MAX_CHANGED: usize = 4096;
@@ -57,6 +61,10 @@ pub struct View {
     lagging: bool,
     /// What a search saved (RFC 5182 §2.1).
     saved: UidSet,
+    /// Searches whose results are kept up to date (RFC 5267 §4.3).
+    contexts: Vec<Context>,
+    /// Messages that came or changed since the contexts were last looked at. Nothing without contexts.
+    touched: UidSet,
     /// The UID the next message gets, at least.
     uid_next: Uid,
     /// Changes of our own that were told, or need not be, with their numbers: their records are passed over.
@@ -123,6 +131,8 @@ impl View {
             told: ModSeq::FIRST,
             lagging: false,
             saved: UidSet::new(),
+            contexts: Vec::new(),
+            touched: UidSet::new(),
             uid_next: view.folder.uid_next,
             own: Vec::new(),
             committed: view.at,
@@ -185,6 +195,57 @@ impl View {
     /// Keeps a search's result for `$`.
     pub fn save(&mut self, found: UidSet) {
         self.saved = found;
+    }
+
+    /// Keeps a search's results up to date from now on.
+    pub fn keep_context(&mut self, context: Context) {
+        self.contexts.push(context);
+    }
+
+    /// How many searches are kept up to date.
+    #[must_use]
+    pub fn contexts(&self) -> usize {
+        self.contexts.len()
+    }
+
+    /// The one at this place.
+    #[must_use]
+    pub fn context_at(&self, at: usize) -> Option<&Context> {
+        self.contexts.get(at)
+    }
+
+    /// The one with this tag.
+    #[must_use]
+    pub fn context(&self, tag: &[u8]) -> Option<&Context> {
+        self.contexts.iter().find(|context| context.tag() == tag)
+    }
+
+    /// Lets a context tell what it does, with the view as it is.
+    pub fn update_context<T>(&mut self, at: usize, update: impl FnOnce(&mut Context, &View) -> T) -> Option<T> {
+        let mut contexts = std::mem::take(&mut self.contexts);
+        let updated = contexts.get_mut(at).map(|context| update(context, self));
+        self.contexts = contexts;
+        updated
+    }
+
+    /// Ends the updates of a search.
+    pub fn end_context(&mut self, tag: &[u8]) {
+        self.contexts.retain(|context| context.tag() != tag);
+        if self.contexts.is_empty() {
+            self.touched = UidSet::new();
+        }
+    }
+
+    /// Messages whose place in contexts may have changed, once each.
+    pub fn take_touched(&mut self) -> UidSet {
+        let touched = std::mem::take(&mut self.touched);
+        self.present(&self.uids.intersection(&touched))
+    }
+
+    fn touch(&mut self, uid: Uid) {
+        if !self.contexts.is_empty() {
+            self.touched.insert(uid);
+        }
     }
 
     /// The UID the next message gets, as far as this view knows: every message that ever was here had a smaller one.
@@ -256,8 +317,16 @@ impl View {
     pub fn note_own_flags(&mut self, rows: impl Iterator<Item = (Uid, ModSeq)>, upto: ModSeq) {
         let before = self.own.len();
         let mut highest = self.highest;
-        let rows = rows.inspect(|&(_, change)| highest = highest.max(change));
-        self.own.extend(rows.filter(|&(_, change)| change > self.at));
+        let (at, watched) = (self.at, !self.contexts.is_empty());
+        for (uid, change) in rows {
+            highest = highest.max(change);
+            if change > at {
+                self.own.push((uid, change));
+            }
+            if watched {
+                self.touched.insert(uid);
+            }
+        }
         let own = (self.own.len() - before) as u64;
         // Numbers have no holes, so when the counter moved by as much as our own changes nobody else changed anything.
         if before == 0 && self.at == self.committed && self.at.value() + own == upto.value() {
@@ -374,6 +443,7 @@ impl View {
             if self.uids.last().is_none_or(|last| uid > last) {
                 Arc::make_mut(&mut self.uids).push(uid);
                 self.added.insert(uid);
+                self.touch(uid);
             }
         }
     }
@@ -383,6 +453,7 @@ impl View {
         let known = self.uids.seq(uid).is_some() && !self.gone.contains(uid) && !self.added.contains(uid);
         if known && !own {
             self.changed.push((uid, change, flags));
+            self.touch(uid);
         }
     }
 
@@ -445,6 +516,10 @@ impl View {
     /// From the last to the first, so that each number is right when it is told and none has to be counted anew.
     fn tell_expunged(&mut self, may: May, out: &mut BytesMut) {
         let told = self.gone.split_off(self.gone.len().saturating_sub(TOLD_AT_ONCE as u64));
+        // RFC 5267 §4.3.4: before their numbers mean something else.
+        for at in 0..self.contexts.len() {
+            self.update_context(at, |context, view| context.remove(&told, view, out));
+        }
         if may.vanished {
             response::vanished(&told, false, out);
         }

@@ -1,7 +1,7 @@
 //! Modifiers of SELECT, FETCH and STORE: the parentheses of RFC 4466 with what RFC 7162 §7 puts into them.
 
 use super::cursor::{Cursor, Result};
-use super::{Expected, SequenceSet};
+use super::{Expected, PartialRange, SequenceSet};
 
 /// Parameters of SELECT and EXAMINE (RFC 7162 §3.1.8, §3.2.5).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,13 +25,15 @@ pub struct QResync {
     pub matches: Option<(SequenceSet, SequenceSet)>,
 }
 
-/// Modifiers of FETCH (RFC 7162 §3.1.4.1, §3.2.6).
+/// Modifiers of FETCH (RFC 7162 §3.1.4.1, §3.2.6; RFC 9394 §3.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FetchModifiers {
     /// `CHANGEDSINCE`: only messages changed after this.
     pub changed_since: Option<u64>,
     /// `VANISHED`: removals since are wanted too.
     pub vanished: bool,
+    /// `PARTIAL`: only this piece of the messages that are there.
+    pub partial: Option<PartialRange>,
 }
 
 /// `(CONDSTORE)`, `(QRESYNC (…))`, or nothing.
@@ -97,7 +99,7 @@ fn numbers(cursor: &mut Cursor<'_>) -> Result<SequenceSet> {
     if set.has_star() || set.is_saved() { from.fail(Expected::SequenceSet) } else { Ok(set) }
 }
 
-/// `(CHANGEDSINCE n)`, `(CHANGEDSINCE n VANISHED)`, or nothing.
+/// `(CHANGEDSINCE n)`, `(CHANGEDSINCE n VANISHED)`, `(PARTIAL 1:500)` and these together, or nothing.
 pub(crate) fn fetch(cursor: &mut Cursor<'_>, uid: bool) -> Result<FetchModifiers> {
     let mut modifiers = FetchModifiers::default();
     if cursor.end().is_ok() {
@@ -113,6 +115,10 @@ pub(crate) fn fetch(cursor: &mut Cursor<'_>, uid: bool) -> Result<FetchModifiers
         } else if uid && cursor.eat_word(b"VANISHED") {
             // RFC 7162 §3.2.6: of UID FETCH only.
             modifiers.vanished = true;
+        } else if uid && modifiers.partial.is_none() && cursor.eat_word(b"PARTIAL") {
+            // RFC 9394 §3.3: of UID FETCH only.
+            cursor.space()?;
+            modifiers.partial = Some(super::search::partial_range(cursor)?);
         } else {
             return cursor.fail(Expected::Option);
         }
@@ -122,7 +128,7 @@ pub(crate) fn fetch(cursor: &mut Cursor<'_>, uid: bool) -> Result<FetchModifiers
         cursor.space()?;
     }
     // RFC 7162 §3.2.6: VANISHED never stands alone.
-    if modifiers.changed_since.is_none() { from.fail(Expected::Option) } else { Ok(modifiers) }
+    if modifiers.vanished && modifiers.changed_since.is_none() { from.fail(Expected::Option) } else { Ok(modifiers) }
 }
 
 /// `(UNCHANGEDSINCE n)` and a space, or nothing.
@@ -189,9 +195,12 @@ mod tests {
     #[test]
     fn fetch_and_store_modifiers() {
         assert_eq!(whole("", |c| fetch(c, true)).unwrap(), FetchModifiers::default());
-        let since = FetchModifiers { changed_since: Some(0), vanished: false };
+        let since = FetchModifiers { changed_since: Some(0), ..FetchModifiers::default() };
         assert_eq!(whole(" (CHANGEDSINCE 0)", |c| fetch(c, false)).unwrap(), since);
         assert!(whole(" (VANISHED changedsince 5)", |c| fetch(c, true)).unwrap().vanished);
+        let piece = whole(" (PARTIAL -1:-30 CHANGEDSINCE 98305)", |c| fetch(c, true)).unwrap();
+        assert_eq!(piece.partial, Some(PartialRange { first: 1, last: 30, from_end: true }));
+        assert!(whole(" (PARTIAL 1:5)", |c| fetch(c, false)).is_err());
         assert_eq!(whole("(UNCHANGEDSINCE 320162338) ", store).unwrap(), Some(320_162_338));
         assert_eq!(whole(" \"/flags/\\\\draft\" all 620162338", search).unwrap(), 620_162_338);
         assert_eq!(whole(" 5", search).unwrap(), 5);

@@ -17,7 +17,7 @@ use super::{Bounds, Expected, SequenceSet};
 bitflags::bitflags! {
     /// What an extended SEARCH is to return (RFC 9051 §6.4.4).
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct SearchReturn: u8 {
+    pub struct SearchReturn: u16 {
         /// `MIN`
         const MIN = 1;
         /// `MAX`
@@ -28,7 +28,24 @@ bitflags::bitflags! {
         const COUNT = 8;
         /// `SAVE` (RFC 5182 §2.1)
         const SAVE = 16;
+        /// `PARTIAL` (RFC 9394 §3.1), with [`SearchArguments::partial`]
+        const PARTIAL = 32;
+        /// `UPDATE` (RFC 5267 §4.3)
+        const UPDATE = 64;
+        /// `CONTEXT` (RFC 5267 §4.2): a hint that the same will be asked again
+        const CONTEXT = 128;
     }
+}
+
+/// A piece of a list of results: both ends counted from 1, from its start or its end (RFC 9394 §4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartialRange {
+    /// One end, as it was written.
+    pub first: u32,
+    /// The other, which may be the smaller one.
+    pub last: u32,
+    /// Counted from the end: `-1:-100`.
+    pub from_end: bool,
 }
 
 /// A SEARCH.
@@ -36,6 +53,8 @@ bitflags::bitflags! {
 pub struct SearchArguments<'a> {
     /// `RETURN (…)`: answer with ESEARCH; `None` for the old answer.
     pub returns: Option<SearchReturn>,
+    /// The argument of `PARTIAL`.
+    pub partial: Option<PartialRange>,
     /// Whether the charset is one this crate knows: US-ASCII or UTF-8.
     pub charset_known: bool,
     /// The keys.
@@ -123,29 +142,53 @@ pub enum When {
 }
 
 pub(crate) fn arguments<'a>(cursor: &mut Cursor<'a>, bounds: &Bounds) -> Result<SearchArguments<'a>> {
-    let mut returns = None;
-    if cursor.eat_word(b"RETURN") {
-        cursor.space()?;
-        returns = Some(return_options(cursor)?);
-        cursor.space()?;
-    }
+    let returns = returns(cursor)?;
     let mut charset_known = true;
     if cursor.eat_word(b"CHARSET") {
         cursor.space()?;
-        let charset = cursor.astring()?;
-        charset_known = charset.eq_ignore_ascii_case(b"UTF-8") || charset.eq_ignore_ascii_case(b"US-ASCII");
+        charset_known = charset(cursor)?;
         cursor.space()?;
     }
-    let tokens = tokens(cursor, bounds, charset_known)?;
-    Ok(SearchArguments { returns, charset_known, tokens })
+    keys(cursor, bounds, returns, charset_known)
 }
 
-fn return_options(cursor: &mut Cursor<'_>) -> Result<SearchReturn> {
+/// What is to be returned, and the argument of PARTIAL.
+pub(super) type Returns = (Option<SearchReturn>, Option<PartialRange>);
+
+/// `RETURN (…)` and a space, or nothing.
+pub(super) fn returns(cursor: &mut Cursor<'_>) -> Result<Returns> {
+    if !cursor.eat_word(b"RETURN") {
+        return Ok((None, None));
+    }
+    cursor.space()?;
+    let (returns, partial) = return_options(cursor)?;
+    cursor.space()?;
+    Ok((Some(returns), partial))
+}
+
+/// Whether it is a charset that is known.
+pub(super) fn charset(cursor: &mut Cursor<'_>) -> Result<bool> {
+    let charset = cursor.astring()?;
+    Ok(charset.eq_ignore_ascii_case(b"UTF-8") || charset.eq_ignore_ascii_case(b"US-ASCII"))
+}
+
+/// The keys, behind everything else.
+pub(super) fn keys<'a>(
+    cursor: &mut Cursor<'a>,
+    bounds: &Bounds,
+    (returns, partial): Returns,
+    charset_known: bool,
+) -> Result<SearchArguments<'a>> {
+    let tokens = tokens(cursor, bounds, charset_known)?;
+    Ok(SearchArguments { returns, partial, charset_known, tokens })
+}
+
+fn return_options(cursor: &mut Cursor<'_>) -> Result<(SearchReturn, Option<PartialRange>)> {
     cursor.open()?;
-    let mut returns = SearchReturn::empty();
+    let (mut returns, mut partial) = (SearchReturn::empty(), None);
     if cursor.eat(b')') {
         // RFC 4731 §3.1: an empty list means ALL.
-        return Ok(SearchReturn::ALL);
+        return Ok((SearchReturn::ALL, None));
     }
     loop {
         let from = *cursor;
@@ -156,13 +199,39 @@ fn return_options(cursor: &mut Cursor<'_>) -> Result<SearchReturn> {
             b"ALL" => SearchReturn::ALL,
             b"COUNT" => SearchReturn::COUNT,
             b"SAVE" => SearchReturn::SAVE,
+            b"UPDATE" => SearchReturn::UPDATE,
+            b"CONTEXT" => SearchReturn::CONTEXT,
+            b"PARTIAL" if partial.is_none() => {
+                cursor.space()?;
+                partial = Some(partial_range(cursor)?);
+                SearchReturn::PARTIAL
+            }
             _ => return from.fail(Expected::Option),
         };
+        // RFC 9394 §3.1: not both.
+        if returns.contains(SearchReturn::PARTIAL | SearchReturn::ALL) {
+            return from.fail(Expected::Option);
+        }
         if cursor.eat(b')') {
-            return Ok(returns);
+            return Ok((returns, partial));
         }
         cursor.space()?;
     }
+}
+
+/// RFC 9394 §4, partial-range: `1:500`, or `-1:-100` from the end.
+pub(crate) fn partial_range(cursor: &mut Cursor<'_>) -> Result<PartialRange> {
+    let from = *cursor;
+    let from_end = cursor.eat(b'-');
+    let first = cursor.number32()?;
+    if !cursor.eat(b':') || cursor.eat(b'-') != from_end {
+        return from.fail(Expected::Number);
+    }
+    let last = cursor.number32()?;
+    if first == 0 || last == 0 {
+        return from.fail(Expected::Number);
+    }
+    Ok(PartialRange { first, last, from_end })
 }
 
 /// A combination that still takes operands.
@@ -422,6 +491,11 @@ mod tests {
         );
         assert_eq!(parse("RETURN () ALL").unwrap().returns, Some(SearchReturn::ALL));
         assert!(!parse("CHARSET KOI8-R TEXT \"\u{fc}\"").unwrap().charset_known);
+        let search = parse("RETURN (UPDATE PARTIAL -1:-100 CONTEXT) ALL").unwrap();
+        assert_eq!(search.returns, Some(SearchReturn::UPDATE | SearchReturn::PARTIAL | SearchReturn::CONTEXT));
+        assert_eq!(search.partial, Some(PartialRange { first: 1, last: 100, from_end: true }));
+        let search = parse("RETURN (PARTIAL 500:400) ALL").unwrap();
+        assert_eq!(search.partial, Some(PartialRange { first: 500, last: 400, from_end: false }));
     }
 
     #[test]
@@ -448,6 +522,14 @@ mod tests {
             "CHARSET",
             "ALL  ALL",
             "TEXT",
+            "RETURN (PARTIAL) ALL",
+            "RETURN (PARTIAL 1) ALL",
+            "RETURN (PARTIAL 0:1) ALL",
+            "RETURN (PARTIAL 1:*) ALL",
+            "RETURN (PARTIAL -1:2) ALL",
+            "RETURN (PARTIAL 1:-2) ALL",
+            "RETURN (PARTIAL 1:2 ALL) ALL",
+            "RETURN (PARTIAL 1:2 PARTIAL 1:2) ALL",
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }

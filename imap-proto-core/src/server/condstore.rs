@@ -48,7 +48,11 @@ pub(super) fn note(core: &mut Core, command: &Command<'_>) -> Result<(), Reply> 
             aware(core);
         }
         Command::Store { unchanged_since: Some(_), .. } => aware(core),
-        Command::Search { arguments, .. } if arguments.has_modseq() => aware(core),
+        Command::Search { arguments, .. } | Command::Sort { arguments, .. } | Command::Thread { arguments, .. }
+            if arguments.has_modseq() =>
+        {
+            aware(core);
+        }
         Command::Status { items, .. } if items.contains(StatusItems::HIGHESTMODSEQ) => aware(core),
         Command::List(arguments) if arguments.status.contains(StatusItems::HIGHESTMODSEQ) => aware(core),
         _ => {}

@@ -23,7 +23,7 @@ use mailstore_trait::session::CloseReason;
 use mailstore_trait::uid_set::UidSet;
 
 use super::condstore::modseq;
-use super::search::after;
+use super::search::{after, part};
 use super::since::Since;
 use super::state::{Core, Flow, Step, finish};
 use super::store::{messages, refused};
@@ -91,7 +91,8 @@ impl Fetch {
         modifiers: FetchModifiers,
     ) -> Step {
         let left = match messages(core, uid, set) {
-            Ok(left) => left,
+            // RFC 9394 §3.4: the piece first, then what of it changed.
+            Ok(left) => modifiers.partial.map_or_else(|| left.clone(), |range| part(&left, range)),
             Err(reply) => return finish(reply),
         };
         let mut items: FetchItems<'static> = items.into_iter().map(FetchItem::into_owned).collect();

@@ -11,7 +11,7 @@ use super::idle::Idle;
 use super::list::List;
 use super::login;
 use super::mailbox::Mailbox;
-use super::search::Search;
+use super::search::{self, Search, Wish};
 use super::select::Select;
 use super::state::{Core, Flow, Patience, Step, finish};
 use super::status::Status;
@@ -170,6 +170,7 @@ pub(super) fn bad(error: ParseError) -> Reply {
         command::Expected::SequenceSet => "Illegal sequence set",
         command::Expected::FetchItem | command::Expected::Section => "Unknown fetch item",
         command::Expected::SearchKey => "Unknown search key",
+        command::Expected::SortKey => "Unknown sort criterion",
         command::Expected::Flag => "Unknown flag",
         command::Expected::Date => "Illegal date",
         command::Expected::LessDepth => "Nested too deep",
@@ -295,7 +296,10 @@ fn start(core: &mut Core, command: Command<'_>) -> Step {
             finish(Reply::ok("UNSELECT completed"))
         }
         Command::Expunge(set) => Expunge::start(core, set.as_ref()),
-        Command::Search { uid, arguments } => Search::start(core, uid, arguments),
+        Command::Search { uid, arguments } => Search::start(core, Wish::Search, uid, &arguments),
+        Command::Sort { uid, criteria, arguments } => Search::start(core, Wish::Sort(criteria), uid, &arguments),
+        Command::Thread { uid, algorithm, arguments } => Search::start(core, Wish::Thread(algorithm), uid, &arguments),
+        Command::CancelUpdate(tags) => search::cancel_updates(core, tags.iter().map(AsRef::as_ref)),
         Command::Fetch { uid, set, items, modifiers } => Fetch::start(core, uid, &set, items, modifiers),
         Command::Store { uid, set, action, silent, flags, unchanged_since } => {
             let wish = store::Wish { action, silent, unchanged_since };

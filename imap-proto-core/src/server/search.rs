@@ -1,219 +1,404 @@
-//! SEARCH and UID SEARCH (RFC 9051 §6.4.4, RFC 3501 §6.4.4, RFC 4731, RFC 5032, RFC 7162 §3.1.5).
+//! SEARCH, SORT and THREAD, and their UID forms (RFC 9051 §6.4.4, RFC 3501 §6.4.4, RFC 4731, RFC 5032, RFC 5256, RFC 5267,
+//! RFC 7162 §3.1.5, RFC 9394).
 //!
 //! The session turns everything that only it knows into UIDs (message numbers, recency) and asks for matches in bounded
-//! steps; results are UIDs until they are written.
+//! steps; results are UIDs until they are written. What is to be put in order is asked for page by page.
+//!
+//! ```text
+//!  Looking ─▶ … ─▶ Arranging ─▶ … ─▶ Weighing ─▶ … ─▶ Telling ─▶ … ─▶ tagged answer
+//!                  (SORT, THREAD)    (MODSEQ)          in pieces
+//! ```
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `keys` | from a command's keys to a filter |
+//! | `results` | results in their order, and how they are written |
+
+mod keys;
+mod results;
 
 use std::sync::Arc;
 
-use bytes::{BufMut, BytesMut};
-use mailstore_trait::flags::{Keyword, SystemFlags};
+use bytes::BufMut;
 use mailstore_trait::id::{ModSeq, Uid};
-use mailstore_trait::item::{ItemsOptions, Projection};
-use mailstore_trait::query::{Builder, Combine, Days, Filter, FilterError, Test};
+use mailstore_trait::item::{ItemPage, ItemsOptions, Projection};
+use mailstore_trait::query::{Algorithm, Filter, Sorter, Threader, TooMany};
 use mailstore_trait::session::CloseReason;
 use mailstore_trait::uid_set::UidSet;
 
-use super::condstore::modseq;
 use super::state::{Core, Flow, Step, finish};
 use super::store::refused;
-use crate::command::{Name, SearchArguments, SearchKey, SearchReturn, SearchToken, When};
+use crate::command::{Criteria, Name, PartialRange, SearchArguments, SearchReturn};
 use crate::request::{self, Answer, Found};
 use crate::response::{self, Quoted, Reply};
-use crate::view::View;
+use crate::view::{Context, View};
+use keys::{Lasting, Selected, filter};
+use results::{Numbers, Results, Threads, number_of};
+
+/// Which command it is.
+#[derive(Debug)]
+pub(super) enum Wish {
+    Search,
+    Sort(Criteria),
+    Thread(Algorithm),
+}
 
 /// A search that runs.
 #[derive(Debug)]
 pub(super) struct Search {
     uid: bool,
+    word: &'static str,
     returns: Option<SearchReturn>,
+    partial: Option<PartialRange>,
     filter: Arc<Filter>,
-    /// Messages still to be looked at.
-    left: UidSet,
+    /// What an UPDATE goes on looking for: as `filter`, but for messages to come.
+    lasting: Option<Arc<Filter>>,
     found: UidSet,
-    /// Results whose highest mod-sequence is to be found; `None` when that is not wanted.
-    weigh: Option<UidSet>,
+    arrangement: Option<Arrangement>,
+    results: Results,
+    /// Whether the highest mod-sequence of the results is wanted.
+    weighs: bool,
     modseq: Option<ModSeq>,
-    /// Results written so far, of the old response.
-    written: Option<UidSet>,
+    stage: Stage,
     answer: Option<Answer>,
 }
 
+/// What puts results in order.
+#[derive(Debug)]
+enum Arrangement {
+    Order(Sorter),
+    Threads(Threader),
+}
+
+/// What is being done, with the messages still to be looked at.
+#[derive(Debug)]
+enum Stage {
+    Looking(UidSet),
+    Arranging(UidSet),
+    Weighing(UidSet),
+    Telling(Telling),
+}
+
+#[derive(Debug)]
+enum Telling {
+    /// `* SEARCH`, `* SORT`: all numbers in one response.
+    Old(Numbers),
+    /// `* ESEARCH`: the set of ALL or PARTIAL, and what closes it.
+    Extended(Numbers, &'static str),
+    Threads(Threads),
+}
+
 impl Search {
-    pub(super) fn start(core: &mut Core, uid: bool, arguments: SearchArguments<'_>) -> Step {
-        let saves = arguments.returns.is_some_and(|returns| returns.contains(SearchReturn::SAVE));
-        let Core { view: Some(view), config, name, .. } = core else {
-            return finish(Reply::bad("No mailbox is selected"));
+    pub(super) fn start(core: &mut Core, wish: Wish, uid: bool, arguments: &SearchArguments<'_>) -> Step {
+        match Search::begin(core, wish, uid, arguments) {
+            Ok(search) => Step::Go(Flow::Search(Box::new(search))),
+            Err(reply) => {
+                // RFC 5182 §2.1: a search that fails saves nothing. One that is not understood did not begin.
+                let saves = arguments.returns.is_some_and(|returns| returns.contains(SearchReturn::SAVE));
+                if let Some(view) = core.view.as_mut().filter(|_| saves && reply.status == response::Status::No) {
+                    view.save(UidSet::new());
+                }
+                finish(reply)
+            }
+        }
+    }
+
+    fn begin(core: &mut Core, wish: Wish, uid: bool, arguments: &SearchArguments<'_>) -> Result<Search, Reply> {
+        let Core { view: Some(view), config, name, tag, .. } = core else {
+            return Err(Reply::bad("No mailbox is selected"));
         };
         if !arguments.charset_known {
-            if saves {
-                view.save(UidSet::new());
-            }
             // RFC 9051 §7.1, BADCHARSET: with the charsets that are known.
-            return finish(Reply::no("BADCHARSET (US-ASCII UTF-8)", "Unknown charset"));
+            return Err(Reply::no("BADCHARSET (US-ASCII UTF-8)", "Unknown charset"));
+        }
+        let returns = arguments.returns.unwrap_or(SearchReturn::empty());
+        let updates = returns.contains(SearchReturn::UPDATE);
+        // RFC 5267 §4.3: updates are told apart by their tag.
+        if updates && view.context(tag).is_some() {
+            return Err(Reply::bad("Tag reuse"));
         }
         // RFC 7162 §3.2.10.2: no removal is told while numbers are in use, in UID SEARCH neither.
         if arguments.has_numbers() {
             *name = Name::Search;
         }
-        let weighs = arguments.has_modseq();
-        let mut builder = Builder::new(config.limits.search);
-        for token in arguments.tokens {
-            let added = match token {
-                SearchToken::Open(combine) => builder.open(combine),
-                SearchToken::Close => builder.close(),
-                SearchToken::Key(key) => match add(&mut builder, view, key) {
-                    Ok(added) => added,
-                    Err(reply) => return finish(reply),
-                },
-            };
-            if added.is_err() {
-                if saves {
-                    view.save(UidSet::new());
-                }
-                return finish(Reply::no("LIMIT", "The search is too large"));
-            }
-        }
-        let Ok(filter) = builder.finish() else { return finish(Reply::bad("Syntax error")) };
-        let left = view.present(&view.uids().intersection(&filter.bounds()));
-        Step::Go(Flow::Search(Box::new(Search {
+        let limits = config.limits;
+        let wanted = filter(&Selected(view), limits.search, arguments)?;
+        let lasting = if updates { Some(Arc::new(filter(&Lasting(view), limits.search, arguments)?)) } else { None };
+        let left = view.present(&view.uids().intersection(&wanted.bounds()));
+        let (word, arrangement) = match wish {
+            Wish::Search => ("SEARCH", None),
+            Wish::Sort(criteria) => ("SORT", Some(Arrangement::Order(Sorter::new(criteria.as_slice(), limits.order)))),
+            Wish::Thread(algorithm) => ("THREAD", Some(Arrangement::Threads(Threader::new(algorithm, limits.order)))),
+        };
+        Ok(Search {
             uid,
+            word,
             returns: arguments.returns,
-            filter: Arc::new(filter),
-            left,
+            partial: arguments.partial,
+            filter: Arc::new(wanted),
+            lasting,
             found: UidSet::new(),
-            weigh: weighs.then(UidSet::all),
+            arrangement,
+            results: Results::default(),
+            weighs: arguments.has_modseq() && word != "THREAD",
             modseq: None,
-            written: None,
+            stage: Stage::Looking(left),
             answer: None,
-        })))
+        })
     }
 
     pub(super) fn poll(&mut self, core: &mut Core) -> Step {
-        match self.answer.take() {
-            Some(Answer::Search(Ok(found))) => self.step(&found),
-            Some(Answer::Items(Ok(page))) => {
-                self.modseq = self.modseq.max(page.rows().iter().map(|row| row.change).max());
-                self.weigh = self.weigh.take().map(|left| after(&left, page.next));
+        match (self.answer.take(), &mut self.stage) {
+            (None, _) => {}
+            (Some(Answer::Search(Ok(found))), Stage::Looking(left)) => {
+                *left = step(&mut self.found, left, &found);
             }
-            Some(Answer::Search(Err(refusal)) | Answer::Items(Err(refusal))) => {
-                // RFC 5182 §2.1: a search that fails saves nothing.
-                if let Some(view) = core.view.as_mut().filter(|_| self.wishes(SearchReturn::SAVE)) {
-                    view.save(UidSet::new());
+            (Some(Answer::Items(Ok(page))), Stage::Arranging(left)) => {
+                *left = after(left, page.next);
+                if arrange(&mut self.arrangement, &page).is_err() {
+                    return self.fail(core, Reply::no("LIMIT", "Too many messages to put in order"));
                 }
-                return finish(refused(refusal));
             }
-            Some(_) => {
+            (Some(Answer::Items(Ok(page))), Stage::Weighing(left)) => {
+                self.modseq = self.modseq.max(page.rows().iter().map(|row| row.change).max());
+                *left = after(left, page.next);
+            }
+            (Some(Answer::Search(Err(refusal)) | Answer::Items(Err(refusal))), _) => {
+                return self.fail(core, refused(refusal));
+            }
+            (Some(_), _) => {
                 core.close(CloseReason::Unanswered);
                 return Step::Flush;
             }
-            None => {}
         }
-        let (Some(account), Some(view)) = (core.account(), core.view.as_ref()) else {
-            return finish(Reply::bad("No mailbox is selected"));
-        };
-        let folder = view.folder();
-        if self.left.is_empty() {
-            let uids = self.weighed();
-            if uids.is_empty() {
-                return self.tell(core);
+        loop {
+            let (Some(account), Some(view)) = (core.account(), core.view.as_ref()) else {
+                return finish(Reply::bad("No mailbox is selected"));
+            };
+            let folder = view.folder();
+            match &mut self.stage {
+                Stage::Looking(left) if !left.is_empty() => {
+                    let (uids, filter) = (left.clone(), Arc::clone(&self.filter));
+                    return core.ask(request::Search { account, folder, uids, filter });
+                }
+                Stage::Arranging(left) | Stage::Weighing(left) if !left.is_empty() => {
+                    let uids = left.clone();
+                    let mut options = ItemsOptions::new(self.projection());
+                    options.max_rows = core.config.limits.rows;
+                    return core.ask(request::Items { account, folder, uids, options });
+                }
+                Stage::Looking(_) => {
+                    let rows = if self.arrangement.is_some() { self.found.clone() } else { UidSet::new() };
+                    self.stage = Stage::Arranging(rows);
+                }
+                Stage::Arranging(_) => {
+                    let meant = match self.arranged() {
+                        Ok(None) => self.meant(),
+                        Ok(Some(threads)) => {
+                            self.stage = Stage::Telling(Telling::Threads(threads));
+                            core.out().put_slice(b"* THREAD");
+                            continue;
+                        }
+                        Err(TooMany) => {
+                            return self.fail(core, Reply::no("LIMIT", "Too many messages to put in order"));
+                        }
+                    };
+                    self.stage = Stage::Weighing(if self.weighs { meant } else { UidSet::new() });
+                }
+                Stage::Weighing(_) => match self.head(core) {
+                    Some(telling) => self.stage = Stage::Telling(telling),
+                    None => return finish(self.done()),
+                },
+                Stage::Telling(_) => return self.tell(core),
             }
-            let mut options = ItemsOptions::new(Projection::empty());
-            options.max_rows = core.config.limits.rows;
-            return core.ask(request::Items { account, folder, uids, options });
         }
-        core.ask(request::Search { account, folder, uids: self.left.clone(), filter: Arc::clone(&self.filter) })
     }
 
     pub(super) fn answer(&mut self, answer: Answer) {
         self.answer = Some(answer);
     }
 
-    /// Results that are still to be asked for their mod-sequence (RFC 7162 §3.1.6, RFC 4731 §3.2).
-    fn weighed(&mut self) -> UidSet {
-        let Some(left) = &mut self.weigh else { return UidSet::new() };
-        if *left == UidSet::all() {
-            let returns = self.returns.unwrap_or(SearchReturn::ALL);
-            *left = wanted(returns, &self.found);
+    /// What rows have to bring now.
+    fn projection(&self) -> Projection {
+        match (&self.stage, &self.arrangement) {
+            (Stage::Arranging(_), Some(Arrangement::Order(sorter))) => sorter.projection(),
+            (Stage::Arranging(_), Some(Arrangement::Threads(threader))) => threader.projection(),
+            _ => Projection::empty(),
         }
-        left.clone()
+    }
+
+    /// Ends without a result.
+    fn fail(&self, core: &mut Core, reply: Reply) -> Step {
+        // RFC 5182 §2.1: a search that fails saves nothing.
+        if let Some(view) = core.view.as_mut().filter(|_| self.wishes(SearchReturn::SAVE)) {
+            view.save(UidSet::new());
+        }
+        finish(reply)
     }
 
     fn wishes(&self, wish: SearchReturn) -> bool {
         self.returns.is_some_and(|returns| returns.contains(wish))
     }
 
-    fn step(&mut self, found: &Found) {
-        // What was not asked for is not found, whatever the answer says.
-        let matches = self.left.intersection(&found.uids);
-        matches.ranges().for_each(|range| self.found.insert_range(range));
-        self.left = after(&self.left, found.next);
+    /// Everything was looked at: the results in their order, or as conversations.
+    fn arranged(&mut self) -> Result<Option<Threads>, TooMany> {
+        match &mut self.arrangement {
+            None => self.results = Results::ascending(&self.found),
+            Some(Arrangement::Order(sorter)) => {
+                sorter.sort();
+                self.results = Results::in_order(sorter.uids());
+            }
+            Some(Arrangement::Threads(_)) => {
+                let Some(Arrangement::Threads(threader)) = self.arrangement.take() else { return Ok(None) };
+                return Ok(Some(Threads::new(threader.finish()?)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn meant(&self) -> UidSet {
+        self.results.meant(self.returns.unwrap_or(SearchReturn::ALL), self.partial)
+    }
+
+    fn done(&self) -> Reply {
+        Reply::ok(match (self.word, self.uid) {
+            ("SEARCH", false) => "SEARCH completed",
+            ("SEARCH", true) => "UID SEARCH completed",
+            ("SORT", false) => "SORT completed",
+            ("SORT", true) => "UID SORT completed",
+            (_, false) => "THREAD completed",
+            (_, true) => "UID THREAD completed",
+        })
+    }
+
+    /// Begins the response; `None` when there is none.
+    fn head(&mut self, core: &mut Core) -> Option<Telling> {
+        let Core { view: Some(view), outbox, tag, .. } = core else { return None };
+        let Some(returns) = self.returns else {
+            let out = outbox.text();
+            out.put_slice(b"* ");
+            out.put_slice(self.word.as_bytes());
+            return Some(Telling::Old(self.results.numbers((!self.uid).then_some(view))));
+        };
+        if returns.contains(SearchReturn::SAVE) {
+            view.save(self.results.meant(returns, self.partial));
+            // RFC 5182 §2.1: SAVE alone is not answered.
+            if returns == SearchReturn::SAVE {
+                return None;
+            }
+        }
+        // RFC 4731 §3.1, §3.2: of an empty result only COUNT is told, and a PARTIAL that it is empty.
+        let view = (!self.uid).then_some(&*view);
+        let out = outbox.text();
+        out.put_slice(b"* ESEARCH (TAG ");
+        response::string(tag, Quoted::Ascii, out);
+        out.put_u8(b')');
+        if self.uid {
+            out.put_slice(b" UID");
+        }
+        Some(write_data(&self.results, returns, self.partial, view, out))
     }
 
     fn tell(&mut self, core: &mut Core) -> Step {
-        let done = Reply::ok(if self.uid { "UID SEARCH completed" } else { "SEARCH completed" });
-        let Some(returns) = self.returns else { return self.tell_old(core, done) };
-        let Core { view: Some(view), outbox, tag, .. } = core else { return finish(done) };
-        if returns.contains(SearchReturn::SAVE) {
-            view.save(wanted(returns, &self.found));
-            // RFC 5182 §2.1: SAVE alone is not answered.
-            if returns == SearchReturn::SAVE {
-                return finish(done);
-            }
-        }
-        let out = outbox.text();
-        write_extended(returns, self.uid, &self.found, view, tag, out);
-        if let Some(modseq) = self.modseq {
-            out.put_slice(b" MODSEQ ");
-            response::number(modseq.value(), out);
-        }
-        out.put_slice(b"\r\n");
-        finish(done)
-    }
-
-    /// RFC 3501 §7.2.5: all numbers in one response, written in pieces.
-    fn tell_old(&mut self, core: &mut Core, done: Reply) -> Step {
         if !core.has_room() {
             return Step::Drain;
         }
-        let begun = self.written.is_some();
-        let left = self.written.get_or_insert_with(|| self.found.clone());
-        let rest = left.split_off(4096);
-        let now = std::mem::replace(left, rest);
-        let last = self.written.as_ref().is_none_or(UidSet::is_empty);
-        let Core { view: Some(view), outbox, .. } = core else { return finish(done) };
+        let Core { view: Some(view), outbox, .. } = core else { return finish(self.done()) };
+        let Stage::Telling(telling) = &mut self.stage else { return finish(self.done()) };
         let out = outbox.text();
-        if !begun {
-            out.put_slice(b"* SEARCH");
+        let (more, end) = match telling {
+            Telling::Old(numbers) => (numbers.write_each(out), ""),
+            Telling::Extended(numbers, end) => (numbers.write_set(out), *end),
+            Telling::Threads(threads) => (threads.write((!self.uid).then_some(view), out), ""),
+        };
+        if more {
+            return Step::Flush;
         }
-        for uid in now.iter() {
-            if let Some(number) = number_of(uid, self.uid, view) {
-                out.put_u8(b' ');
-                response::number(u64::from(number), out);
-            }
+        out.put_slice(end.as_bytes());
+        if let Some(modseq) = self.modseq {
+            // RFC 7162 §3.1.6, RFC 7162 §3.1.10: in parentheses but for ESEARCH.
+            let old = self.returns.is_none();
+            out.put_slice(if old { b" (MODSEQ " } else { b" MODSEQ " });
+            response::number(modseq.value(), out);
+            out.put_slice(if old { b")" } else { b"" });
         }
-        if last {
-            if let Some(modseq) = self.modseq {
-                out.put_slice(b" (MODSEQ ");
-                response::number(modseq.value(), out);
-                out.put_u8(b')');
-            }
-            out.put_slice(b"\r\n");
-            return finish(done);
+        out.put_slice(b"\r\n");
+        self.keep(core);
+        finish(self.done())
+    }
+
+    /// RFC 5267 §4.3: from now on the client is told of changes.
+    fn keep(&mut self, core: &mut Core) {
+        let Some(filter) = self.lasting.take() else { return };
+        let Core { view: Some(view), outbox, tag, config, .. } = core else { return };
+        let order = match self.arrangement.take() {
+            Some(Arrangement::Order(sorter)) => Some(sorter),
+            _ => None,
+        };
+        let limits = &config.limits;
+        let sorted = order.as_ref().map_or(0, |order| order.uids().len());
+        if view.contexts() >= limits.contexts || sorted > limits.context_results {
+            return Context::refuse(tag, "Too many contexts", outbox.text());
         }
-        Step::Flush
+        view.keep_context(Context::new(tag, self.uid, filter, self.results.to_set(), order));
     }
 }
 
-/// What a result is about: of MIN and MAX alone, these (RFC 4731 §3.2, RFC 5182 §2.4).
-fn wanted(returns: SearchReturn, found: &UidSet) -> UidSet {
-    let ends = SearchReturn::MIN | SearchReturn::MAX;
-    if returns.intersects(SearchReturn::ALL | SearchReturn::COUNT) || !returns.intersects(ends) {
-        return found.clone();
+/// The data of an ESEARCH response up to the set that is its bulk.
+fn write_data(
+    results: &Results,
+    returns: SearchReturn,
+    partial: Option<PartialRange>,
+    view: Option<&View>,
+    out: &mut bytes::BytesMut,
+) -> Telling {
+    for (wish, word, uid) in [(SearchReturn::MIN, " MIN ", results.min()), (SearchReturn::MAX, " MAX ", results.max())]
+    {
+        if let Some(number) = uid.filter(|_| returns.contains(wish)).and_then(|uid| number_of(uid, view)) {
+            out.put_slice(word.as_bytes());
+            response::number(u64::from(number), out);
+        }
     }
-    let (first, last) = (found.ranges().next(), found.ranges().next_back());
-    let first = first.filter(|_| returns.contains(SearchReturn::MIN)).map(|range| *range.start());
-    let last = last.filter(|_| returns.contains(SearchReturn::MAX)).map(|range| *range.end());
-    first.into_iter().chain(last).collect()
+    if returns.contains(SearchReturn::COUNT) {
+        out.put_slice(b" COUNT ");
+        response::number(results.len(), out);
+    }
+    if let Some(range) = partial.filter(|_| returns.contains(SearchReturn::PARTIAL)) {
+        let sign: &[u8] = if range.from_end { b"-" } else { b"" };
+        for (before, number) in [(&b" PARTIAL ("[..], range.first), (b":", range.last)] {
+            out.put_slice(before);
+            out.put_slice(sign);
+            response::number(u64::from(number), out);
+        }
+        out.put_u8(b' ');
+        let part = results.part(range);
+        return Telling::Extended(part.numbers(view), if part.is_empty() { "NIL)" } else { ")" });
+    }
+    if returns.contains(SearchReturn::ALL) && !results.is_empty() {
+        out.put_slice(b" ALL ");
+        return Telling::Extended(results.numbers(view), "");
+    }
+    Telling::Extended(Results::default().numbers(view), "")
+}
+
+/// Notes what a step found, and returns what is left to look at.
+fn step(all: &mut UidSet, left: &UidSet, found: &Found) -> UidSet {
+    // What was not asked for is not found, whatever the answer says.
+    left.intersection(&found.uids).ranges().for_each(|range| all.insert_range(range));
+    after(left, found.next)
+}
+
+fn arrange(arrangement: &mut Option<Arrangement>, page: &ItemPage) -> Result<(), TooMany> {
+    page.rows().iter().try_for_each(|row| match arrangement {
+        Some(Arrangement::Order(sorter)) => sorter.push(page, row),
+        Some(Arrangement::Threads(threader)) => threader.push(page, row),
+        None => Ok(()),
+    })
+}
+
+/// A piece of these messages (RFC 9394 §3.3).
+pub(super) fn part(uids: &UidSet, range: PartialRange) -> UidSet {
+    Results::ascending(uids).part(range).to_set()
 }
 
 /// What is left of a scope behind a step of a search. One that does not move on is the last: it would be asked for ever.
@@ -228,99 +413,10 @@ pub(super) fn after(scope: &UidSet, next: Option<Uid>) -> UidSet {
     }
 }
 
-fn number_of(uid: Uid, as_uid: bool, view: &View) -> Option<u32> {
-    if as_uid { Some(uid.value()) } else { view.seq(uid).map(mailstore_trait::id::SeqNum::value) }
-}
-
-/// RFC 4731 §3.1, §3.2: the ESEARCH response without its end; of an empty result only COUNT is told.
-fn write_extended(returns: SearchReturn, as_uid: bool, found: &UidSet, view: &View, tag: &[u8], out: &mut BytesMut) {
-    out.put_slice(b"* ESEARCH (TAG ");
-    response::string(tag, Quoted::Ascii, out);
-    out.put_u8(b')');
-    if as_uid {
-        out.put_slice(b" UID");
+/// CANCELUPDATE (RFC 5267 §4.3.5). Tags without updates are passed over: their updates may have ended by themselves.
+pub(super) fn cancel_updates<'a>(core: &mut Core, tags: impl Iterator<Item = &'a [u8]>) -> Step {
+    if let Some(view) = &mut core.view {
+        tags.for_each(|tag| view.end_context(tag));
     }
-    let first = found.ranges().next().and_then(|range| number_of(*range.start(), as_uid, view));
-    let last = found.ranges().next_back().and_then(|range| number_of(*range.end(), as_uid, view));
-    for (wish, word, number) in [(SearchReturn::MIN, " MIN ", first), (SearchReturn::MAX, " MAX ", last)] {
-        if let Some(number) = number.filter(|_| returns.contains(wish)) {
-            out.put_slice(word.as_bytes());
-            response::number(u64::from(number), out);
-        }
-    }
-    if returns.contains(SearchReturn::COUNT) {
-        out.put_slice(b" COUNT ");
-        response::number(found.len(), out);
-    }
-    if returns.contains(SearchReturn::ALL) && !found.is_empty() {
-        out.put_slice(b" ALL ");
-        if as_uid {
-            response::set(found, out);
-        } else {
-            let numbers = found.iter().filter_map(|uid| number_of(uid, false, view)).filter_map(Uid::new);
-            response::set(&numbers.collect(), out);
-        }
-    }
-}
-
-type Added = Result<(), FilterError>;
-
-/// Adds a key to the filter; the answer when it can't be.
-fn add(builder: &mut Builder, view: &View, key: SearchKey<'_>) -> Result<Added, Reply> {
-    Ok(match key {
-        SearchKey::All => builder.test(Test::All),
-        SearchKey::Flag(flag, set) => add_if(builder, Test::Flags(flag), set),
-        SearchKey::Keyword(word, set) => match std::str::from_utf8(word).ok().and_then(Keyword::new) {
-            Some(keyword) => add_if(builder, Test::Keyword(keyword), set),
-            // A word that can't be a keyword is on no message.
-            None => add_if(builder, Test::All, !set),
-        },
-        SearchKey::Recent => builder.test(Test::Uids(view.recent().clone())),
-        SearchKey::Old => add_if(builder, Test::Uids(view.recent().clone()), false),
-        SearchKey::New => new(builder, view),
-        SearchKey::Header(name, text) => builder.test(Test::header(&name, &text)),
-        SearchKey::Body(text) => builder.test(Test::body(&text)),
-        SearchKey::Text(text) => builder.test(Test::text(&text)),
-        SearchKey::Larger(octets) => builder.test(Test::Larger(octets)),
-        SearchKey::Smaller(octets) => builder.test(Test::Smaller(octets)),
-        SearchKey::Date(of, when, day) => {
-            let days = match when {
-                When::Before => Days::before(day),
-                When::On => Days::on(day),
-                When::Since => Days::since(day),
-            };
-            builder.test(Test::Day(of, days))
-        }
-        SearchKey::Younger(seconds, younger) => {
-            let date = mailstore_trait::query::DateOf::Internal;
-            add_if(builder, Test::Younger(date, seconds), younger)
-        }
-        SearchKey::SaveDateSupported => builder.test(Test::All),
-        // What was never given out is on no message.
-        SearchKey::Email(None) | SearchKey::Thread(None) => add_if(builder, Test::All, false),
-        SearchKey::Email(Some(email)) => builder.test(Test::Email(email)),
-        SearchKey::Thread(Some(thread)) => builder.test(Test::Thread(thread)),
-        SearchKey::ModSeq(value) => builder.test(Test::ModSeq(modseq(value))),
-        SearchKey::Uid(set) => builder.test(Test::Uids(view.resolve(true, &set).unwrap_or_default())),
-        SearchKey::Sequence(set) => match view.resolve(false, &set) {
-            Some(uids) => builder.test(Test::Uids(uids)),
-            None => return Err(Reply::bad("No such message")),
-        },
-    })
-}
-
-/// The test, or its opposite.
-fn add_if(builder: &mut Builder, test: Test, holds: bool) -> Added {
-    if !holds {
-        builder.open(Combine::Not)?;
-    }
-    builder.test(test)
-}
-
-/// RFC 3501 §6.4.4, NEW: `(RECENT UNSEEN)`.
-fn new(builder: &mut Builder, view: &View) -> Added {
-    builder.open(Combine::And)?;
-    builder.test(Test::Uids(view.recent().clone()))?;
-    add_if(builder, Test::Flags(SystemFlags::SEEN), false)?;
-    builder.close()
+    finish(Reply::ok("No further updates"))
 }

@@ -215,14 +215,19 @@ pub(super) fn phase_of(name: Name) -> Phase {
         | Name::Move
         | Name::Replace
         | Name::UidReplace
+        | Name::CancelUpdate
         | Name::Search
+        | Name::Sort
         | Name::Store
+        | Name::Thread
         | Name::UidCopy
         | Name::UidExpunge
         | Name::UidFetch
         | Name::UidMove
         | Name::UidSearch
+        | Name::UidSort
         | Name::UidStore
+        | Name::UidThread
         | Name::Unselect => Phase::Selected,
     }
 }

@@ -4,8 +4,8 @@
 //! ```text
 //!          ┌─ not behind ───────────────────────────────┐
 //!  Start ──┤                                            ├─▶ Tell ─▶ tagged answer
-//!          └─▶ Changes ─▶ … ─▶ Claim (new mail) ────────┘
-//!                 └─ Gap, or too much ─▶ View ─▶ Items… ─┘
+//!          └─▶ Changes ─▶ … ─▶ Claim (new mail) ────────┘       │ searches kept up to date
+//!                 └─ Gap, or too much ─▶ View ─▶ Items… ─┘       └─▶ Update ─▶ … (RFC 5267 §4.3)
 //! ```
 
 use mailstore_trait::change::ChangesOptions;
@@ -16,6 +16,7 @@ use mailstore_trait::uid_set::UidSet;
 
 use super::condstore;
 use super::state::{Core, Flow, Step};
+use super::update::Update;
 use crate::command;
 use crate::event::Event;
 use crate::request::{Answer, Changes, Items, Refusal, View};
@@ -47,6 +48,9 @@ enum Stage {
     Claim,
     AwaitClaim,
     Tell,
+    /// Look what came or changed for searches that are kept up to date.
+    Update(Update),
+    AwaitUpdate(Update),
     Done,
 }
 
@@ -132,12 +136,24 @@ impl Sync {
                     if view.tell(may, core.outbox.text()) {
                         self.stage = Stage::Tell;
                     } else {
-                        return Syncing::Done;
+                        self.stage = Stage::Update(Update::new(view.take_touched()));
                     }
                 }
+                Stage::Update(mut update) => match update.poll(core) {
+                    Some(step) => {
+                        let asks = matches!(step, Step::Ask(_));
+                        self.stage = if asks { Stage::AwaitUpdate(update) } else { Stage::Update(update) };
+                        return Syncing::Step(step);
+                    }
+                    None => return Syncing::Done,
+                },
                 Stage::Done => return Syncing::Done,
                 // Polled before its answer came; there is nothing to do but to tell what is known.
-                Stage::AwaitChanges | Stage::AwaitRefresh | Stage::AwaitRows(_) | Stage::AwaitClaim => {
+                Stage::AwaitChanges
+                | Stage::AwaitRefresh
+                | Stage::AwaitRows(_)
+                | Stage::AwaitClaim
+                | Stage::AwaitUpdate(_) => {
                     self.stage = Stage::Tell;
                 }
             }
@@ -145,7 +161,14 @@ impl Sync {
     }
 
     pub(super) fn answer(&mut self, core: &mut Core, answer: Answer) {
-        let stage = std::mem::replace(&mut self.stage, Stage::Done);
+        let stage = match std::mem::replace(&mut self.stage, Stage::Done) {
+            Stage::AwaitUpdate(mut update) => {
+                update.answer(core, answer);
+                self.stage = Stage::Update(update);
+                return;
+            }
+            stage => stage,
+        };
         let Some(view) = &mut core.view else { return };
         self.stage = match (stage, answer) {
             (Stage::AwaitChanges, Answer::Changes(Ok(page))) => match view.absorb(&page) {

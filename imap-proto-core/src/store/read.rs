@@ -8,7 +8,7 @@ use mailstore_trait::error::ReadError;
 use mailstore_trait::folder::{FolderList, FolderView};
 use mailstore_trait::id::AccountId;
 use mailstore_trait::item::{ItemPage, ItemPageBuilder, ItemRow, Projection, RowHead, RowParts};
-use mailstore_trait::mime::{self, Scanner, Skeleton, SkeletonRef};
+use mailstore_trait::mime::{self, Ingest, Ingested, SkeletonRef, SummaryRef};
 use mailstore_trait::store::ViewOptions;
 
 use super::Fulfiller;
@@ -34,9 +34,9 @@ impl Fulfiller {
         options.at_least = options.at_least.max(self.told(query.account));
         let read = self.store.items(query.account, query.folder, &query.uids, options).await;
         let page = read.map_err(|error| self.read_refused(error))?;
-        if options.projection.contains(Projection::SKELETON) && page.rows().iter().any(|row| lacks_skeleton(&page, row))
-        {
-            return self.with_skeletons(query.account, &page).await.map_err(|error| self.read_refused(error));
+        let projection = options.projection;
+        if page.rows().iter().any(|row| lacks(&page, row, projection)) {
+            return self.completed(query.account, &page, projection).await.map_err(|error| self.read_refused(error));
         }
         Ok(page)
     }
@@ -55,15 +55,26 @@ impl Fulfiller {
         Ok(page)
     }
 
-    /// The page with every skeleton in it, those the store has not made or keeps in another version scanned now.
-    async fn with_skeletons(&mut self, account: AccountId, page: &ItemPage) -> Result<ItemPage, ReadError> {
+    /// The page with every skeleton and summary in it; those the store has not made or keeps in another version are made
+    /// now.
+    async fn completed(
+        &mut self,
+        account: AccountId,
+        page: &ItemPage,
+        projection: Projection,
+    ) -> Result<ItemPage, ReadError> {
         let mut builder = ItemPageBuilder::new();
         for row in page.rows() {
             let content = page.content(row).unwrap_or_default();
-            let scanned = if lacks_skeleton(page, row) { Some(self.scan(account, row, &content).await?) } else { None };
+            let made =
+                if lacks(page, row, projection) { Some(self.ingest(account, row, &content).await?) } else { None };
+            let (skeleton, summary) = match &made {
+                Some(made) => (Some(made.skeleton.as_bytes()), Some(made.summary.as_bytes())),
+                None => (page.skeleton(row), page.summary(row)),
+            };
             let parts = RowParts {
-                skeleton: scanned.as_ref().map(Skeleton::as_bytes).or_else(|| page.skeleton(row)).unwrap_or_default(),
-                summary: page.summary(row).unwrap_or_default(),
+                skeleton: skeleton.filter(|_| projection.contains(Projection::SKELETON)).unwrap_or_default(),
+                summary: summary.filter(|_| projection.contains(Projection::SUMMARY)).unwrap_or_default(),
                 content: &content,
             };
             builder.push(head(row), row.flags, page.keywords(row), parts);
@@ -71,32 +82,35 @@ impl Fulfiller {
         Ok(builder.finish(page.next))
     }
 
-    async fn scan(&mut self, account: AccountId, row: &ItemRow, content: &Bytes) -> Result<Skeleton, ReadError> {
-        let mut scanner = Scanner::new(mime::Limits::default());
-        scanner.push(content);
-        if content.is_empty() {
-            loop {
-                let piece = match self.store.read(account, row.email, scanner.position(), self.limits.piece).await {
-                    Ok(piece) => piece,
-                    // One message that does not read back must not take the page with it: it is told as it can be.
-                    Err(error @ (ReadError::NotFound | ReadError::Corrupt { .. })) => {
-                        self.hear(&error);
-                        Bytes::new()
-                    }
-                    Err(error) => return Err(error),
-                };
-                if piece.is_empty() {
-                    break;
+    async fn ingest(&mut self, account: AccountId, row: &ItemRow, content: &Bytes) -> Result<Ingested, ReadError> {
+        let mut ingest = Ingest::new(mime::Limits::default());
+        ingest.push(content);
+        let mut at = 0;
+        while content.is_empty() {
+            let piece = match self.store.read(account, row.email, at, self.limits.piece).await {
+                Ok(piece) => piece,
+                // One message that does not read back must not take the page with it: it is told as it can be.
+                Err(error @ (ReadError::NotFound | ReadError::Corrupt { .. })) => {
+                    self.hear(&error);
+                    Bytes::new()
                 }
-                scanner.push(&piece);
+                Err(error) => return Err(error),
+            };
+            if piece.is_empty() {
+                break;
             }
+            ingest.push(&piece);
+            at += piece.len() as u64;
         }
-        Ok(scanner.finish())
+        Ok(ingest.finish())
     }
 }
 
-fn lacks_skeleton(page: &ItemPage, row: &ItemRow) -> bool {
-    page.skeleton(row).is_none_or(|octets| SkeletonRef::from_bytes(octets).is_err())
+/// Whether the row lacks something that was asked for.
+fn lacks(page: &ItemPage, row: &ItemRow, projection: Projection) -> bool {
+    let skeleton = || page.skeleton(row).is_none_or(|octets| SkeletonRef::from_bytes(octets).is_err());
+    let summary = || page.summary(row).is_none_or(|octets| SummaryRef::from_bytes(octets).is_err());
+    projection.contains(Projection::SKELETON) && skeleton() || projection.contains(Projection::SUMMARY) && summary()
 }
 
 fn head(row: &ItemRow) -> RowHead {

@@ -167,6 +167,13 @@ pub(crate) fn message_named(name: &str) -> Vec<u8> {
         "encoded" => b"Subject: encoded\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Transfer-Encoding: base64\r\n\r\nVGhpcyBpcw0KIHRleHQ=\r\n--b\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: BASE64\r\n\r\nAGJpbmFyeQBvY3RldHMBAgME\r\n--b\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nGr=C3=BC=\r\n=C3=9Fe\r\n--b\r\nContent-Transfer-Encoding: x-own\r\n\r\nabc\r\n--b--\r\n".to_vec(),
         "nul" => b"Subject: a\0b\r\n\r\nc\0d\r\n".to_vec(),
         "empty" => b"\r\n".to_vec(),
+        // A conversation, and two that are not in it.
+        "minutes" => dated("zoe@example.org (Zoe)", "Minutes", 10, "Message-ID: <root@x>\r\nTo: Tim <tim@x>\r\n"),
+        "reply" => dated("Bob <b@example.org>", "Re: Minutes", 12, "Message-ID: <reply@x>\r\nIn-Reply-To: <root@x>\r\n"),
+        "branch" => dated("\"alice\" <x@example.org>", "Re: minutes", 11, "Message-ID: <b@x>\r\nReferences: <root@x>\r\n"),
+        "leaf" => dated("=?utf-8?q?=C3=89ric?= <c@example.org>", "Re: Minutes", 13, "References: <root@x> <reply@x>\r\nCc: w@x\r\n"),
+        "agenda" => dated("m@example.org", "[list] agenda", 9, "X-Filler: of some length, so that it is larger than others are here\r\nCc: v@x\r\n"),
+        "forward" => dated("m@example.net", "Fwd: Agenda", 14, "References: <gone@x>\r\n"),
         "big" => {
             let mut octets = b"Subject: big\r\nX-Long: folded\r\n\tvalue\r\n\r\n".to_vec();
             while octets.len() < 400 {
@@ -176,6 +183,12 @@ pub(crate) fn message_named(name: &str) -> Vec<u8> {
         }
         other => panic!("no message {other}"),
     }
+}
+
+/// A message of November 2026.
+fn dated(from: &str, subject: &str, day: u32, more: &str) -> Vec<u8> {
+    format!("From: {from}\r\nSubject: {subject}\r\nDate: {day} Nov 2026 10:00:00 +0000\r\n{more}\r\nhello\r\n")
+        .into_bytes()
 }
 
 pub(crate) fn peer(tls: bool) -> Peer {
@@ -264,6 +277,9 @@ impl Adapter for Mailboxes {
         size("batch", &mut limits.batch);
         size("rows", &mut limits.rows);
         size("appends", &mut limits.appends);
+        size("contexts", &mut limits.contexts);
+        size("context-results", &mut limits.context_results);
+        size("ordered", &mut limits.order.messages);
         limits.inline = header.number("inline").unwrap_or(limits.inline);
         if let Some(message) = header.number("message") {
             limits.message = message;
