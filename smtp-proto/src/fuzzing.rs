@@ -163,6 +163,52 @@ pub fn smtp_client(data: &[u8]) {
     assert_eq!(handed, reported, "every message is reported");
 }
 
+/// What a domain says of its TLS: an MTA-STS policy, the TXT records of MTA-STS and TLSRPT.
+pub fn smtp_tls_policy(data: &[u8]) {
+    use crate::delivery::{sts, tlsrpt};
+    if let Ok(policy) = sts::Policy::parse(data) {
+        let written: Vec<u8> = policy.lines.join("\n").into();
+        let again = sts::Policy::parse(&written);
+        assert!(
+            again.is_ok_and(|again| (again.mode, again.max_age, again.mx) == (policy.mode, policy.max_age, policy.mx))
+        );
+    }
+    let text = String::from_utf8_lossy(data);
+    if let Some(id) = sts::policy_id(text.lines()) {
+        assert_eq!(sts::policy_id([format!("v=STSv1; id={id};").as_str()]), Some(id));
+    }
+    for uri in tlsrpt::destinations(text.lines()) {
+        assert!(uri.starts_with("https:") || uri.starts_with("mailto:"));
+        let _ = tlsrpt::mailbox(&uri);
+    }
+}
+
+/// A TLSA record and a certificate: three octets of numbers, the length of the data, the data, then the certificate.
+pub fn smtp_tlsa(data: &[u8]) {
+    use crate::delivery::dane::{Meant, Tlsa, meant, public_key_info};
+    let Some(([usage, selector, matching, length], rest)) = data.split_first_chunk::<4>() else { return };
+    let (data, certificate) = rest.split_at(usize::from(*length).min(rest.len()));
+    let record = Tlsa { usage: *usage, selector: *selector, matching: *matching, data: data.to_vec() };
+    let is_meant = meant(std::slice::from_ref(&record), &[certificate]) != Meant::None;
+    assert_eq!(is_meant, record.matches(certificate));
+    if let Some(info) = public_key_info(certificate) {
+        // What was cut out means the certificate it was cut out of.
+        let exact = Tlsa { usage: 3, selector: 1, matching: 0, data: info.to_vec() };
+        assert_eq!(meant(&[exact], &[certificate]), Meant::EndEntity);
+    }
+}
+
+/// A destination: a name that was understood stays what it is when it is read again.
+pub fn smtp_destination(data: &[u8]) {
+    use crate::delivery::Domain;
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(domain) = Domain::parse(text) {
+        let written = domain.to_string();
+        assert!(written.is_ascii() && written.len() <= 255);
+        assert_eq!(Domain::parse(&written), Ok(domain));
+    }
+}
+
 /// Feeds a session in steps, then ends its input and lets time pass: it must end.
 fn run<S: Session>(
     session: &mut S,
@@ -256,5 +302,20 @@ mod tests {
     #[test]
     fn smtp_client_seeds_replay() {
         replay("smtp_client", smtp_client);
+    }
+
+    #[test]
+    fn smtp_tls_policy_seeds_replay() {
+        replay("smtp_tls_policy", smtp_tls_policy);
+    }
+
+    #[test]
+    fn smtp_tlsa_seeds_replay() {
+        replay("smtp_tlsa", smtp_tlsa);
+    }
+
+    #[test]
+    fn smtp_destination_seeds_replay() {
+        replay("smtp_destination", smtp_destination);
     }
 }

@@ -9,6 +9,7 @@
 //! | [`config`] | roles, extensions, limits, patience |
 //! | [`command`], [`address`] | commands and paths, parsed in place |
 //! | [`extension`] | extensions as objects: ours, and an embedder's own |
+//! | [`delivery`] | where mail for a domain goes and how it is protected: MX, DANE, MTA-STS, TLSRPT |
 //! | [`queue`] | when to try again, when to give up, as values |
 //! | [`dsn`] | delivery status notifications (RFC 3461 to 3464) |
 //! | `store` | feature `store`: answers from the traits of `mailstore_trait` |
@@ -19,6 +20,7 @@ pub mod address;
 pub mod client;
 pub mod command;
 pub mod config;
+pub mod delivery;
 pub mod dsn;
 pub mod event;
 pub mod extension;

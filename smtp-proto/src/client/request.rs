@@ -181,6 +181,10 @@ pub struct Failure {
 /// A step of the conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stage {
+    /// DNS, before any connection: where mail for the domain goes.
+    Lookup,
+    /// The connection itself.
+    Connect,
     /// Before MAIL, checked on this side: what the message needs and the server lacks.
     Requirements,
     /// The greeting.
@@ -218,7 +222,7 @@ mailstore_trait::questions! {
     Report -> (), refused by ();
 }
 
-pub(super) const fn local(code: u16, (class, subject, detail): (u8, u16, u16), text: &'static str) -> Reply {
+pub(crate) const fn local(code: u16, (class, subject, detail): (u8, u16, u16), text: &'static str) -> Reply {
     Reply { code, enhanced: Some(EnhancedCode::new(class, subject, detail)), text: std::borrow::Cow::Borrowed(text) }
 }
 
