@@ -87,6 +87,9 @@ pub enum Event {
     Secured,
     /// Logged in.
     Authenticated,
+    /// A message was reported, and the connection is fit for another: [`NextMessage`] comes next. Whoever has none now may
+    /// leave the driver's loop here, keep session and stream, and drive them on later.
+    Ready,
     /// A reply that is no success.
     Refused(Stage, Reply),
 }
@@ -121,6 +124,8 @@ enum State {
     /// A chunk was refused; so many replies to what was sent behind it are still to come.
     Refused(usize),
     Reset,
+    /// Fit for another message.
+    Ready,
     AwaitReport(After),
     Quit,
     Closed(CloseReason),
@@ -225,7 +230,7 @@ impl Client {
             return self.answered(now, answer);
         }
         match &self.state {
-            State::Start => self.next_message(now),
+            State::Start | State::Ready => self.next_message(now),
             State::Layer { asked: false } => {
                 // RFC 3207 §6: what came behind the 220 in cleartext was put there by someone else.
                 if !self.inbox.is_empty() {
@@ -447,6 +452,13 @@ impl Client {
         self.ask(now, NextMessage { sent: self.sent }, State::AwaitMessage)
     }
 
+    /// Between two messages: whoever drives may leave before the next is asked for.
+    fn between(&mut self, now: Instant) -> Step {
+        self.events.push_back(Event::Ready);
+        self.enter(now, State::Ready);
+        Step::Again
+    }
+
     // Deviation from RFC 5321 §4.1.1.10: a client that has nothing to send any more before it has read the greeting closes
     // without QUIT; neither side has said anything to the other by then.
     fn quit(&mut self, now: Instant) -> Step {
@@ -501,7 +513,7 @@ impl Client {
                     if self.is_spent() {
                         return self.goodbye(now);
                     }
-                    self.next_message(now)
+                    self.between(now)
                 }
                 After::Quit => {
                     self.transaction = None;
@@ -569,7 +581,7 @@ impl Client {
             State::AwaitMessage => {
                 self.close(if reason == CloseReason::Timeout { CloseReason::Unanswered } else { reason })
             }
-            State::Start | State::Quit => self.close(reason),
+            State::Start | State::Ready | State::Quit => self.close(reason),
             State::Body(_) if reason == CloseReason::Timeout => {
                 return self.fail(now, Stage::Body, request::STALLED, CloseReason::Stalled);
             }
@@ -645,10 +657,11 @@ impl Session for Client {
                     None => Output::Close(reason),
                 };
             }
-            let mut step = match self.shutdown && matches!(self.state, State::Start | State::AwaitMessage) {
-                true => self.quit(now),
-                false => self.step(now, unsent),
-            };
+            let mut step =
+                match self.shutdown && matches!(self.state, State::Start | State::Ready | State::AwaitMessage) {
+                    true => self.quit(now),
+                    false => self.step(now, unsent),
+                };
             let expired = self.deadline.is_some_and(|deadline| now >= deadline);
             step = match step {
                 Step::Input if self.inbox.is_closed() => self.broken(now, request::LOST, CloseReason::Eof),

@@ -9,13 +9,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::{Rig, epoch};
-use mailstore_trait::date::Timestamp;
 use mailstore_trait::session::{CloseReason, LayerError, LayerInfo, Output, Session, Wait};
 use smtp_proto::address::{Address, Grammar};
 use smtp_proto::client::request::{
     Answered, Credentials, Failure, Next, Outcome, Outgoing, Page, Request, Response, Stage,
 };
-use smtp_proto::client::{Client, Config, EightBit, TlsPolicy};
+use smtp_proto::client::{Client, Config, EightBit, Event, TlsPolicy};
 use smtp_proto::command::params::{Body, DeliverBy, Hold, Notify, Priority, Ret, ValidSince};
 use smtp_proto::config::Extensions;
 use smtp_proto::request::{Envelope, Recipient, Sender};
@@ -50,6 +49,9 @@ struct Rig2 {
     fail_page_at: Option<u64>,
     pages: usize,
     long_token: bool,
+    /// How often the connection was fit for another message, and whether to leave it then.
+    ready: usize,
+    leave: bool,
 }
 
 impl Rig2 {
@@ -72,6 +74,8 @@ impl Rig2 {
             fail_page_at: None,
             pages: 0,
             long_token: false,
+            ready: 0,
+            leave: false,
         };
         rig.run();
         rig
@@ -138,7 +142,14 @@ impl Rig2 {
                         self.client.layered(self.layer.clone());
                     }
                 }
-                Output::Event(_) => {}
+                Output::Event(event) => {
+                    if event == Event::Ready {
+                        self.ready += 1;
+                        if self.leave {
+                            return;
+                        }
+                    }
+                }
                 Output::Wait(wait) => {
                     self.wait = Some(wait);
                     return;
@@ -660,17 +671,6 @@ fn schedules_are_passed_on_or_missed() {
     assert_eq!(said, "MAIL FROM:<from@a.example>\r\nRCPT TO:<c@d>\r\nDATA\r\n");
 }
 
-/// RFC 2852 §4, RFC 4865 §3: what a relay changes of the envelope.
-#[test]
-fn what_a_relay_passes_on() {
-    let (mut outgoing, _) = message(&["a@b"], "x\r\n");
-    let sender = &mut outgoing.envelope.sender;
-    (sender.hold, sender.deliver_by) = (Hold::parse_for("60"), DeliverBy::parse("120;R"));
-    let relayed = outgoing.relayed(Timestamp::from_seconds(1000), Timestamp::from_seconds(1070));
-    let sender = &relayed.envelope.sender;
-    assert_eq!((sender.hold, sender.deliver_by), (None, DeliverBy::parse("50;R")));
-}
-
 #[test]
 fn starttls_policies() {
     let offer = "250-mx\n250-PIPELINING\n250 STARTTLS\n";
@@ -735,6 +735,41 @@ fn shutdown_before_the_first_message_and_between() {
     rig.hear("250 ok\n250 ok\n354 go\n");
     assert_eq!(rig.hear("250 ok\n"), "QUIT\r\n");
     assert_eq!((rig.reports.len(), rig.messages.len()), (1, 1));
+}
+
+/// A connection is left when it is fit for another message, and taken up again much later.
+#[test]
+fn a_connection_is_kept_between_messages() {
+    for offer in ["250-mx\n250 PIPELINING\n", "250 mx\n"] {
+        let mut rig = Rig2::new(relay(), vec![message(&["a@b"], "x\r\n")]);
+        rig.leave = true;
+        rig.hear("220 mx\n");
+        rig.hear(offer);
+        let refused = if offer.contains("PIPELINING") { "250 ok\n550 no\n503 no\n" } else { "250 ok\n" };
+        rig.hear(refused);
+        if rig.reports.is_empty() {
+            assert_eq!(rig.hear("550 no\n"), "RSET\r\n");
+        }
+        assert_eq!((rig.reports.len(), rig.ready), (1, 0), "the transaction is still open");
+        assert_eq!(rig.hear("250 reset\n"), "");
+        assert_eq!(rig.ready, 1);
+        rig.messages.push_back(message(&["c@d"], "y\r\n"));
+        rig.now += Duration::from_secs(86_400);
+        rig.run();
+        assert!(rig.said.starts_with("MAIL FROM:<from@a.example>\r\n"), "{}", rig.said);
+        assert_eq!(rig.closed, None);
+        // The server had ended it meanwhile: the message is told of that, for another connection.
+        rig.client.handle_eof();
+        rig.run();
+        assert_eq!(rig.failure(1, 0), (false, Stage::Mail, "451 4.4.2 Connection lost".into(), false));
+    }
+    // RFC 9422 §4: one that takes no further message is not kept.
+    let mut rig = Rig2::new(relay(), vec![message(&["a@b"], "x\r\n")]);
+    rig.leave = true;
+    rig.hear("220 mx\n");
+    rig.hear("250-mx\n250-LIMITS MAILMAX=1\n250 PIPELINING\n");
+    rig.hear("250 ok\n250 ok\n354 go\n");
+    assert_eq!((rig.hear("250 ok\n"), rig.ready), ("QUIT\r\n".into(), 0));
 }
 
 /// Our client and our server over an in-memory pipe of `step` octets at a time.

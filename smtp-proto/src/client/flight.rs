@@ -289,7 +289,7 @@ impl Client {
     pub(super) fn transact(&mut self, now: Instant) -> Step {
         let (usable, limits, spent) = (self.usable(), self.limits(), self.is_spent());
         let most = limits.recipients.unwrap_or(usize::MAX).min(self.config.limits.recipients);
-        let Some(transaction) = &mut self.transaction else { return self.next_message(now) };
+        let Some(transaction) = &mut self.transaction else { return self.between(now) };
         if transaction.waiting.is_empty() {
             return self.report(now, After::Next);
         }

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use bytes::Bytes;
-use mailstore_trait::date::Timestamp;
 use mailstore_trait::session::LayerInfo;
 
 use crate::reply::{EnhancedCode, Reply};
@@ -33,19 +32,6 @@ pub struct Outgoing {
     pub envelope: Envelope,
     /// How many octets it has, exactly: SIZE declares them, and the last BDAT ends with them.
     pub size: u64,
-}
-
-impl Outgoing {
-    /// What of the envelope is for the first server only, or changes with time, when a relay passes a message on that it
-    /// took at `taken`.
-    // RFC 2852 §4: each hop takes off the time the message spent with it. RFC 4865 §3: whoever held it releases it.
-    #[must_use]
-    pub fn relayed(mut self, taken: Timestamp, now: Timestamp) -> Outgoing {
-        let sender = &mut self.envelope.sender;
-        sender.deliver_by = sender.deliver_by.map(|by| by.left(taken, now));
-        sender.hold = None;
-        self
-    }
 }
 
 /// Octets of the message from `offset`, at most `max`.
