@@ -9,7 +9,7 @@
 //! | [`query`] | what is looked for in a mailbox, and the search for it |
 //! | [`batch`], [`queue`] | what is written: atomic batches, mail waiting to leave (feature `async`) |
 //! | [`sasl`], [`password`] | SASL mechanisms as state machines on both sides; what is stored of a password |
-//! | [`proxy`] | who is behind a load balancer; ranges of addresses |
+//! | [`proxy`] | who is behind a load balancer |
 //! | [`store`] | the contract a storage backend keeps (feature `async`) |
 //! | [`quota`], [`acl`], [`metadata`] | what a store may keep beside mail: limits, rights, annotations (feature `async`) |
 //! | [`guard`] | a store as one principal may see it (feature `async`) |

@@ -2,8 +2,7 @@
 //!
 //! HAProxy's proxy-protocol.txt, versions 1 and 2. [`read`] is fed what has arrived so far and says how many octets more
 //! are sure to belong to the header, so that whoever reads for it never takes an octet of what comes behind, which may be
-//! a TLS handshake. Whose header is to be believed is the embedder's to say: [`Network`] is an address range for such
-//! lists.
+//! a TLS handshake. Whose header is to be believed is the embedder's to say.
 //!
 //! ```
 //! use mailstore_trait::proxy::{Read, read};
@@ -27,7 +26,6 @@
 //! ```
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::str::FromStr;
 
 /// Octets of a version 1 header, its CRLF included.
 const V1_MAX: usize = 107;
@@ -222,51 +220,6 @@ fn crc32c(octets: impl Iterator<Item = u8>) -> u32 {
     })
 }
 
-/// A range of addresses: `192.0.2.0/24`, `2001:db8::/32`, or one address alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Network {
-    address: IpAddr,
-    bits: u32,
-}
-
-/// What is no range of addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not an address, nor a range such as 192.0.2.0/24")]
-pub struct NetworkError;
-
-impl Network {
-    /// Whether this address lies in it. IPv4 addresses mapped into IPv6 are IPv4 addresses.
-    #[must_use]
-    pub fn contains(self, address: IpAddr) -> bool {
-        match (self.address, address.to_canonical()) {
-            (IpAddr::V4(net), IpAddr::V4(address)) => {
-                let (net, address) = (u32::from(net), u32::from(address));
-                net.checked_shr(32 - self.bits) == address.checked_shr(32 - self.bits)
-            }
-            (IpAddr::V6(net), IpAddr::V6(address)) => {
-                let (net, address) = (u128::from(net), u128::from(address));
-                net.checked_shr(128 - self.bits) == address.checked_shr(128 - self.bits)
-            }
-            _ => false,
-        }
-    }
-}
-
-impl FromStr for Network {
-    type Err = NetworkError;
-
-    fn from_str(text: &str) -> Result<Network, NetworkError> {
-        let (address, bits) = match text.split_once('/') {
-            Some((address, bits)) => (address, Some(bits)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().map_err(|_| NetworkError)?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let bits = bits.map_or(Ok(most), |bits| port(bits).map(u32::from).map_err(|_| NetworkError))?;
-        if bits > most { Err(NetworkError) } else { Ok(Network { address, bits }) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -389,19 +342,5 @@ mod tests {
         assert_eq!(fed(&summed, b"").map(|(header, _)| header), Ok(ends("198.51.100.7:4000", "192.0.2.1:25")));
         let damaged = version_2(0x21, 0x11, &[198, 51, 100, 8, 192, 0, 2, 1, 0x0f, 0xa0, 0, 25], &fields);
         assert_eq!(fed(&damaged, b""), Err(ProxyError::Checksum));
-    }
-
-    #[test]
-    fn networks() {
-        let net = |text: &str| text.parse::<Network>().unwrap();
-        let within = |text: &str, address: &str| net(text).contains(address.parse().unwrap());
-        assert!(within("192.0.2.0/24", "192.0.2.255") && !within("192.0.2.0/24", "192.0.3.0"));
-        assert!(within("192.0.2.7", "192.0.2.7") && !within("192.0.2.7", "192.0.2.6"));
-        assert!(within("192.0.2.7", "::ffff:192.0.2.7") && !within("192.0.2.7", "2001:db8::1"));
-        assert!(within("0.0.0.0/0", "8.8.8.8") && within("::/0", "::1") && !within("::/0", "8.8.8.8"));
-        assert!(within("2001:db8::/32", "2001:db8:ffff::1") && !within("2001:db8::/32", "2001:db9::1"));
-        for bad in ["", "192.0.2.0/33", "192.0.2.0/", "192.0.2.0/-1", "::/129", "host", "192.0.2/24", "::/+1"] {
-            assert_eq!(bad.parse::<Network>(), Err(NetworkError), "{bad:?}");
-        }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mailstore_trait::date::Timestamp;
+use mailstore_trait::session::{LayerInfo, Peer};
 use mailstore_trait::testkit::driven::Asked;
 use mailstore_trait::testkit::session::{Subject, every_split, silence_ends, window_is_kept, worst_answers};
 use mailstore_trait::testkit::transcript::{Adapter, Header, escape, play_all};
@@ -73,6 +74,9 @@ fn asked(request: &Request) -> Asked {
         Request::SaslStep(pending) => {
             let octets = pending.query.octets.as_deref().map(escape::render);
             Asked::Whole(format!("SaslStep {} {}", pending.query.mechanism, octets.as_deref().unwrap_or("-")))
+        }
+        Request::ExtensionCommand(pending) => {
+            Asked::Whole(format!("ExtensionCommand {} {}", pending.query.verb, pending.query.arguments))
         }
         other => Asked::Whole(other.name().to_owned()),
     }
@@ -245,20 +249,48 @@ proptest! {
     }
 }
 
-/// The server in transcripts. `session:` is `relay`, `submission` or `lmtp`.
+/// The server in transcripts. `session:` is `relay`, `submission` or `lmtp`; besides it, `tls:`, `trusted:`, `offers:` and
+/// what of the configuration is not as usual.
 struct Transcripts;
 
 impl Adapter for Transcripts {
     type Session = Server;
 
     fn session(&mut self, header: &Header) -> Server {
-        let config = match header.value("session") {
+        let mut config = match header.value("session") {
             Some("relay") => Config { starttls: true, ..common::relay() },
             Some("submission") => Config { starttls: true, ..Config::submission("mx.example.org", ["PLAIN", "LOGIN"]) },
             Some("lmtp") => Config::lmtp("mx.example.org"),
             other => panic!("no such session: {other:?}"),
         };
-        Server::new(Arc::new(singly(config)), common::peer())
+        let number = |key| header.value(key).map(|value| value.parse::<u32>().unwrap());
+        if let Some(seconds) = number("greet-delay") {
+            config.greet_delay = Duration::from_secs(seconds.into());
+        }
+        if let Some(errors) = number("errors") {
+            config.limits.errors = errors;
+        }
+        if let Some(octets) = number("message") {
+            config.limits.message = octets.into();
+        }
+        match header.value("text-line-ends") {
+            Some("strict") => config.text_line_ends = LineEnds::Strict,
+            Some("normalize") | None => config.text_line_ends = LineEnds::Normalize,
+            other => panic!("no such line ends: {other:?}"),
+        }
+        if header.value("command-line-ends") == Some("normalize") {
+            config.command_line_ends = LineEnds::Normalize;
+        }
+        for name in header.value("offers").into_iter().flat_map(|names| names.split(',')) {
+            config.extensions |= Extensions::from_name(name).unwrap_or_else(|| panic!("no such extension: {name}"));
+        }
+        let trusted = header.value("trusted").map_or(Extensions::empty(), |_| Extensions::all());
+        let peer = match header.value("tls") {
+            Some(_) => Peer::with_tls(common::peer().address, LayerInfo::new()),
+            None => common::peer(),
+        };
+        let date = Timestamp::from_seconds(1_795_000_000);
+        Server::new(Arc::new(singly(config)), peer).at(date).trust(trusted)
     }
 
     fn asked(&mut self, request: &Request) -> Asked {
@@ -300,6 +332,7 @@ impl Adapter for Transcripts {
                 _ => return Err(format!("no step: {text}")),
             }),
             Request::Verify(pending) => pending.answer(Looked::Found(vec![text.to_owned()])),
+            Request::ExtensionCommand(pending) => pending.answer(refusal(text).ok_or("no reply")?),
             other => return Err(format!("no answer to {} is known", other.name())),
         })
     }
