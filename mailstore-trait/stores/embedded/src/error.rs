@@ -20,6 +20,14 @@ pub enum OpenError {
         /// The newest format this version knows.
         supported: i32,
     },
+    /// An earlier version of this crate wrote it, and it is opened for reading only: open it for writing once.
+    #[error("the store has format {found}, which becomes {supported} when it is opened for writing")]
+    Older {
+        /// The format of the store.
+        found: i32,
+        /// The format of this version.
+        supported: i32,
+    },
     /// The machine gives no random numbers.
     #[error("no randomness: {0}")]
     Random(String),

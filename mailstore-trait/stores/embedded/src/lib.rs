@@ -14,6 +14,7 @@
 #![doc = ""]
 #![doc = include_str!("../README.md")]
 
+mod abilities;
 mod background;
 mod blobs;
 mod check;

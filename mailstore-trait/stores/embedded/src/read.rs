@@ -3,6 +3,7 @@
 //! In the write-ahead log readers and the writer never wait for each other, and a snapshot begun after a commit was
 //! answered holds that commit.
 
+pub(crate) mod abilities;
 pub(crate) mod changes;
 pub(crate) mod content;
 pub(crate) mod items;
@@ -12,12 +13,13 @@ pub(crate) mod view;
 use std::sync::Arc;
 
 use mailstore_trait::id::{AccountId, FolderId, ModSeq};
+use mailstore_trait::quota::QuotaLimits;
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::env::{Env, sql};
 use crate::fault::{Fault, Result};
 use crate::rows::{FOLDER_COLUMNS, FolderRow};
-use crate::write::account::unsigned;
+use crate::write::account::{limits, unsigned};
 
 /// A reading connection.
 pub(crate) struct Reader {
@@ -54,22 +56,25 @@ pub(crate) struct AccountHead {
     pub(crate) floor: ModSeq,
     pub(crate) messages: u64,
     pub(crate) octets: u64,
-    pub(crate) quota: Option<u64>,
+    pub(crate) limits: QuotaLimits,
 }
 
 impl Snapshot<'_> {
     pub(crate) fn account(&self, id: AccountId) -> Result<AccountHead> {
         let corrupt = || Fault::corrupt(format!("account {id}"));
-        let (at, floor, messages, octets, quota) = self
+        let (at, floor, messages, octets, limits) = self
             .connection
-            .prepare_cached("SELECT at, floor, messages, octets, quota FROM account WHERE id = ?1 AND removed = 0")?
+            .prepare_cached(
+                "SELECT at, floor, messages, octets, quota, quota_messages, quota_folders
+                 FROM account WHERE id = ?1 AND removed = 0",
+            )?
             .query_row([sql(id.value())], |row| {
                 Ok((
                     row.get::<_, i64>(0)?,
                     row.get::<_, i64>(1)?,
                     row.get::<_, i64>(2)?,
                     row.get::<_, i64>(3)?,
-                    row.get::<_, Option<i64>>(4)?,
+                    limits(row, [4, 5, 6])?,
                 ))
             })
             .optional()?
@@ -79,7 +84,7 @@ impl Snapshot<'_> {
             floor: ModSeq::new(unsigned(floor)).ok_or_else(corrupt)?,
             messages: unsigned(messages),
             octets: unsigned(octets),
-            quota: quota.map(unsigned),
+            limits,
         })
     }
 

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::error::OpenError;
 
 /// The format this version writes.
-pub const FORMAT: i32 = 1;
+pub const FORMAT: i32 = 2;
 
 /// "MbxS": marks the file as ours.
 const APPLICATION: i32 = 0x4d62_7853;
@@ -22,6 +22,10 @@ const LOG_KEPT: i64 = 64 * 1024 * 1024;
 /// Statements kept prepared on each connection.
 const STATEMENTS: usize = 128;
 
+/// What leads from each format to the next; the first from an empty database.
+const STEPS: [&str; 2] = [TABLES, ABILITIES];
+
+/// Format 1.
 const TABLES: &str = "
 CREATE TABLE store (
     one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -207,6 +211,31 @@ CREATE TABLE verifier (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// Format 2: limits beside octets, lists of rights, annotations. A grantee or owner 0 is anyone, an account and folder 0
+/// the server.
+const ABILITIES: &str = "
+ALTER TABLE account ADD COLUMN quota_messages INTEGER;
+ALTER TABLE account ADD COLUMN quota_folders INTEGER;
+CREATE TABLE acl (
+    account INTEGER NOT NULL,
+    folder INTEGER NOT NULL,
+    grantee INTEGER NOT NULL,
+    negative INTEGER NOT NULL,
+    rights INTEGER NOT NULL,
+    PRIMARY KEY (account, folder, grantee, negative)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX acl_grantee ON acl (grantee, account) WHERE negative = 0;
+CREATE TABLE annotation (
+    account INTEGER NOT NULL,
+    folder INTEGER NOT NULL,
+    owner INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    value BLOB NOT NULL,
+    PRIMARY KEY (account, folder, owner, name)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX annotation_owner ON annotation (owner);
+";
+
 /// Opens the database for writing, makes the tables when it is new, and refuses what is not ours.
 pub(crate) fn open_writer(path: &Path, config: &Config) -> Result<Connection, OpenError> {
     let mut connection = Connection::open_with_flags(
@@ -223,6 +252,7 @@ pub(crate) fn open_writer(path: &Path, config: &Config) -> Result<Connection, Op
         connection.pragma_update(None, "journal_mode", "WAL")?;
         create(&mut connection)?;
     }
+    migrate(&mut connection)?;
     recognise(&connection)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "wal_autocheckpoint", config.checkpoint_pages)?;
@@ -292,6 +322,7 @@ fn recognise(connection: &Connection) -> Result<(), OpenError> {
     match marks(connection)? {
         (APPLICATION, FORMAT) => Ok(()),
         (APPLICATION, found) if found > FORMAT => Err(OpenError::Newer { found, supported: FORMAT }),
+        (APPLICATION, found) if found > 0 => Err(OpenError::Older { found, supported: FORMAT }),
         _ => Err(OpenError::Foreign),
     }
 }
@@ -311,13 +342,32 @@ fn create(connection: &mut Connection) -> Result<(), OpenError> {
     for random in [&mut id[..], &mut secret[..]] {
         getrandom::fill(random).map_err(|error| OpenError::Random(error.to_string()))?;
     }
-    transaction.execute_batch(TABLES)?;
+    STEPS.iter().try_for_each(|step| transaction.execute_batch(step))?;
     transaction.execute(
         "INSERT INTO store (one, id, secret, next_account, next_email, moves) VALUES (1, ?1, ?2, 1, 1, 0)",
         [&id[..], &secret[..]],
     )?;
     transaction.pragma_update(None, "application_id", APPLICATION)?;
     transaction.pragma_update(None, "user_version", FORMAT)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Leads a database of an earlier format to this one, in one transaction: a crash leaves the one or the other.
+fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
+    let behind = |marks| matches!(marks, (APPLICATION, found) if found > 0 && found < FORMAT);
+    if !behind(marks(connection)?) {
+        return Ok(());
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Another process may have been first.
+    let (application, found) = marks(&transaction)?;
+    if behind((application, found)) {
+        for step in STEPS.iter().skip(usize::try_from(found).unwrap_or(0)) {
+            transaction.execute_batch(step)?;
+        }
+        transaction.pragma_update(None, "user_version", FORMAT)?;
+    }
     transaction.commit()?;
     Ok(())
 }

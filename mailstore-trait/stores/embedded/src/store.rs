@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
+use mailstore_trait::acl::AclStore;
 use mailstore_trait::batch::{Batch, Committed};
 use mailstore_trait::change::{ChangePage, ChangesOptions};
 use mailstore_trait::date::Timestamp;
@@ -18,7 +19,9 @@ use mailstore_trait::hints::ChangeHints;
 use mailstore_trait::id::{AccountId, EmailId, FolderId, QueueId};
 use mailstore_trait::item::{ItemPage, ItemsOptions};
 use mailstore_trait::leases::Leases;
+use mailstore_trait::metadata::MetadataStore;
 use mailstore_trait::queue::{Leased, QueueEntry, QueueStore};
+use mailstore_trait::quota::QuotaStore;
 use mailstore_trait::store::{AccountState, Caps, MailStore, Upload, UploadOptions, ViewOptions};
 use mailstore_trait::uid_set::UidSet;
 use tokio::sync::oneshot;
@@ -40,7 +43,7 @@ use crate::uid_cache::UidCache;
 use crate::upload::Incoming;
 use crate::users::Users;
 use crate::write::batch::CommitWork;
-use crate::write::{Tx, batch, folders, queue, upkeep};
+use crate::write::{Tx, abilities, batch, folders, queue, upkeep};
 use crate::{ingest, schema};
 
 /// The database's name inside the store's folder.
@@ -144,8 +147,9 @@ impl Store {
     /// # Errors
     /// As [`commit`](MailStore::commit).
     pub async fn set_quota(&self, account: AccountId, quota: Option<u64>) -> Result<(), CommitError> {
-        let set = move |tx: &mut Tx<'_>| upkeep::set_quota(tx, account, quota);
-        Ok(self.write(set).await?)
+        let set = move |tx: &mut Tx<'_>| abilities::set_quota(tx, account, |limits| limits.with_storage(quota));
+        self.write(set).await?;
+        Ok(())
     }
 
     /// Reads the whole database and compares everything that is counted with what is there.
@@ -202,14 +206,17 @@ impl Store {
         }
     }
 
-    async fn read<T: Send + 'static>(
+    pub(crate) async fn read<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Snapshot<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         self.inner.readers.run(move |reader| reader.snapshot(question)).await
     }
 
-    async fn write<T: Send + 'static>(&self, run: impl FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static) -> Result<T> {
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        run: impl FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         match &self.inner.leases.committer {
             Some(committer) => committer.write(run).await,
             None => Err(Fault::ReadOnly),
@@ -366,6 +373,18 @@ impl MailStore for Store {
     }
 
     fn as_queue(&self) -> Option<&dyn QueueStore> {
+        Some(self)
+    }
+
+    fn as_quota(&self) -> Option<&dyn QuotaStore> {
+        Some(self)
+    }
+
+    fn as_acl(&self) -> Option<&dyn AclStore> {
+        Some(self)
+    }
+
+    fn as_metadata(&self) -> Option<&dyn MetadataStore> {
         Some(self)
     }
 }

@@ -9,8 +9,10 @@
 //! | [`content`] | octets: blobs, emails, and their counts of use |
 //! | [`queue`] | operations on the queue |
 //! | [`record`] | results of batches as octets |
+//! | [`abilities`] | limits, lists of rights, annotations |
 //! | [`upkeep`] | what is no longer needed |
 
+pub(crate) mod abilities;
 pub(crate) mod account;
 pub(crate) mod batch;
 pub(crate) mod content;

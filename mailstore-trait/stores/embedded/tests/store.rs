@@ -507,3 +507,53 @@ async fn keywords_are_bounded_and_come_free_again() {
     assert_eq!(view.keywords.iter().map(Keyword::as_str).collect::<Vec<_>>(), ["d", "e", "f"]);
     assert_sound(&mail.store).await;
 }
+
+/// A store of the first format knew octets as its only limit, and neither rights nor annotations.
+#[tokio::test]
+async fn a_store_of_format_one_becomes_one_of_this_format() {
+    use mailstore_trait::acl::{AclChange, AclStore, Grantee, Rights, RightsChange};
+    use mailstore_trait::metadata::{EntryChange, EntryName, MetadataLimits, MetadataStore, Scope, Subject};
+    use mailstore_trait::quota::{QuotaLimits, QuotaStore};
+
+    let mail = mail_with(|_| {}).await;
+    let added = deliver(&mail.store, mail.inbox, b"Subject: old\r\n\r\n").await;
+    mail.store.set_quota(account(ME), Some(1000)).await.unwrap();
+    let folder = mail.folder;
+    mail.store.close().await;
+    let database = rusqlite::Connection::open(folder.path().join("mail.sqlite")).unwrap();
+    database
+        .execute_batch(
+            "DROP TABLE acl; DROP TABLE annotation; ALTER TABLE account DROP COLUMN quota_messages;
+             ALTER TABLE account DROP COLUMN quota_folders; PRAGMA user_version = 1;",
+        )
+        .unwrap();
+    drop(database);
+    let mut config = mail.clock.configured();
+    config.read_only = true;
+    let refused = mailstore_embedded::Store::open(folder.path(), config).unwrap_err();
+    assert!(matches!(refused, mailstore_embedded::OpenError::Older { found: 1, .. }), "{refused:?}");
+    let store = mailstore_embedded::Store::open(folder.path(), mail.clock.configured()).unwrap();
+    assert_eq!(read_all(&store, ME, added.email, 100).await, b"Subject: old\r\n\r\n");
+    assert_eq!(store.quota(account(ME)).await.unwrap().limits, QuotaLimits::none().with_storage(Some(1000)));
+    let change = AclChange::new(Grantee::Anyone, RightsChange::Add(Rights::LOOKUP));
+    store.change_acl(account(ME), mail.inbox, change).await.unwrap();
+    let name = EntryName::new("/comment").unwrap();
+    let change = EntryChange { scope: Scope::Shared, name, value: Some(Bytes::from_static(b"new")) };
+    store.set_entries(Subject::Server, vec![change], MetadataLimits::default()).await.unwrap();
+    assert_sound(&store).await;
+}
+
+/// Who is removed leaves no rights and no notes behind.
+#[tokio::test]
+async fn a_removed_account_is_on_nobodys_list() {
+    use mailstore_trait::acl::{AclChange, AclStore, Grantee, Rights, RightsChange};
+
+    let mail = mail_with(|_| {}).await;
+    let other =
+        mail.store.users().add(mailstore_embedded::NewUser::new("two@example.org", Vec::new())).await.unwrap().account;
+    let change = AclChange::new(Grantee::Account(other), RightsChange::Add(Rights::LOOKUP));
+    mail.store.change_acl(account(ME), mail.inbox, change).await.unwrap();
+    assert_eq!(mail.store.shared_with(other, None, 10).await.unwrap(), [account(ME)]);
+    mail.store.users().remove("two@example.org").await.unwrap();
+    assert_eq!(mail.store.acls(account(ME)).await.unwrap(), []);
+}

@@ -18,7 +18,7 @@ use crate::write::folders::SEPARATOR;
 
 pub(crate) fn state(snapshot: &Snapshot<'_>, account: AccountId) -> Result<AccountState> {
     let head = snapshot.account(account)?;
-    Ok(AccountState::new(head.at, head.messages, head.octets, head.quota))
+    Ok(AccountState::new(head.at, head.messages, head.octets, head.limits.storage))
 }
 
 pub(crate) fn list(snapshot: &Snapshot<'_>, account: AccountId) -> Result<FolderList> {

@@ -9,7 +9,8 @@ use mailstore_trait::error::OpError;
 use mailstore_trait::flags::{Keyword, SystemFlags};
 use mailstore_trait::folder::{Counts, Folder, Role};
 use mailstore_trait::id::{AccountId, FolderId, ItemId, MAX_48, MAX_UID, ModSeq, Uid, UidValidity};
-use rusqlite::{OptionalExtension, params};
+use mailstore_trait::quota::QuotaLimits;
+use rusqlite::{OptionalExtension, Row, params};
 
 use super::Tx;
 use crate::env::sql;
@@ -24,8 +25,17 @@ pub(crate) struct AccountRow {
     pub(crate) uid_validity: u32,
     pub(crate) messages: u64,
     pub(crate) octets: u64,
-    pub(crate) quota: Option<u64>,
+    pub(crate) limits: QuotaLimits,
     pub(crate) floor: u64,
+}
+
+/// The limits in these columns: octets, messages, folders.
+pub(crate) fn limits(row: &Row<'_>, columns: [usize; 3]) -> rusqlite::Result<QuotaLimits> {
+    let [storage, messages, folders] = columns.map(|column| row.get::<_, Option<i64>>(column));
+    Ok(QuotaLimits::none()
+        .with_storage(storage?.map(unsigned))
+        .with_messages(messages?.map(unsigned))
+        .with_folders(folders?.map(unsigned)))
 }
 
 /// An account in the hands of a batch.
@@ -52,7 +62,8 @@ impl AccountTx {
     pub(crate) fn load(tx: &Tx<'_>, id: AccountId) -> Result<Option<AccountTx>> {
         let row = tx
             .prepare(
-                "SELECT at, next_item, next_folder, uid_validity, messages, octets, quota, floor
+                "SELECT at, next_item, next_folder, uid_validity, messages, octets, quota, floor,
+                    quota_messages, quota_folders
                  FROM account WHERE id = ?1 AND removed = 0",
             )?
             .query_row([sql(id.value())], |row| {
@@ -63,7 +74,7 @@ impl AccountTx {
                     uid_validity: row.get(3)?,
                     messages: unsigned(row.get(4)?),
                     octets: unsigned(row.get(5)?),
-                    quota: row.get::<_, Option<i64>>(6)?.map(unsigned),
+                    limits: limits(row, [6, 8, 9])?,
                     floor: unsigned(row.get(7)?),
                 })
             })
@@ -138,14 +149,14 @@ impl AccountTx {
         Ok(next)
     }
 
-    /// Whether this many more octets may be held.
-    pub(crate) fn has_room(&self, octets: u64) -> Result<()> {
-        match self.row.quota {
-            Some(quota) if octets > 0 && self.row.octets.saturating_add(octets) > quota => {
-                Err(OpError::OverQuota.into())
-            }
-            _ => Ok(()),
-        }
+    /// Whether this many more messages with so many octets may be held.
+    pub(crate) fn has_room(&self, messages: u64, octets: u64) -> Result<()> {
+        let over = |adds: u64, has: u64, limit: Option<u64>| {
+            adds > 0 && limit.is_some_and(|limit| has.saturating_add(adds) > limit)
+        };
+        let AccountRow { limits, messages: held, octets: size, .. } = self.row;
+        let over = over(octets, size, limits.storage) || over(messages, held, limits.messages);
+        if over { Err(OpError::OverQuota.into()) } else { Ok(()) }
     }
 
     /// Counts a message in or out.
@@ -326,7 +337,7 @@ impl AccountTx {
             let row = self.row;
             tx.prepare(
                 "UPDATE account SET at = ?2, next_item = ?3, next_folder = ?4, uid_validity = ?5, messages = ?6,
-                    octets = ?7, quota = ?8, floor = ?9 WHERE id = ?1",
+                    octets = ?7, quota = ?8, floor = ?9, quota_messages = ?10, quota_folders = ?11 WHERE id = ?1",
             )?
             .execute(params![
                 sql(self.id.value()),
@@ -336,8 +347,10 @@ impl AccountTx {
                 row.uid_validity,
                 sql(row.messages),
                 sql(row.octets),
-                row.quota.map(sql),
+                row.limits.storage.map(sql),
                 sql(row.floor),
+                row.limits.messages.map(sql),
+                row.limits.folders.map(sql),
             ])?;
             if row.at != self.found.at {
                 tx.moved(self.id, self.at()?);

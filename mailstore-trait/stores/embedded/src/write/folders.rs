@@ -9,7 +9,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::Tx;
 use super::account::{AccountTx, role_number, unsigned};
-use super::{content, items};
+use super::{abilities, content, items};
 use crate::env::sql;
 use crate::fault::{Fault, Result};
 use crate::rows::FolderRow;
@@ -76,8 +76,14 @@ pub(crate) fn create(
     if depth >= tx.env.config.max_depth {
         return Err(OpError::Limit.into());
     }
+    if let Some(limit) = account.row.limits.folders
+        && abilities::folders(tx.connection(), account.id)? >= limit
+    {
+        return Err(OpError::OverQuota.into());
+    }
     let Some(id) = known else {
         let id = insert(tx, account, parent, name, role)?;
+        abilities::inherit(tx, account.id, parent, id)?;
         return Ok(OpOutcome::Folder(account.shown(tx, id)?));
     };
     let uid_validity = account.next_uid_validity(tx)?;
@@ -99,6 +105,7 @@ pub(crate) fn create(
         ..FolderRow::new(id, parent, name, role)
     };
     account.save_folder(tx, id)?;
+    abilities::inherit(tx, account.id, parent, id)?;
     Ok(OpOutcome::Folder(account.shown(tx, id)?))
 }
 
@@ -171,6 +178,7 @@ pub(crate) fn delete(tx: &mut Tx<'_>, account: &mut AccountTx, id: FolderId) -> 
     let row = &mut account.row;
     row.messages = row.messages.checked_sub(u64::from(folder.counts.exists)).ok_or_else(corrupt)?;
     row.octets = row.octets.checked_sub(folder.counts.octets).ok_or_else(corrupt)?;
+    abilities::forget(tx, account.id, id)?;
     if has_children {
         leave_name(tx, account, id)?
     } else {

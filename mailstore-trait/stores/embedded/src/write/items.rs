@@ -22,7 +22,7 @@ use crate::words::Words;
 /// Puts a message into a folder.
 pub(crate) fn add(tx: &mut Tx<'_>, account: &mut AccountTx, add: &AddItem) -> Result<OpOutcome> {
     account.selectable(tx, add.folder)?;
-    account.has_room(content::size(tx, account.id, &add.content)?)?;
+    account.has_room(1, content::size(tx, account.id, &add.content)?)?;
     let keywords = account.intern(tx, add.flags.keywords())?;
     let email = content::place(tx, account.id, &add.content)?;
     let change = account.next_change()?;
@@ -142,7 +142,8 @@ pub(crate) fn transfer(
     let uid_validity = account.selectable(tx, to)?.uid_validity;
     let sources = rows(tx, account, from, uids, false, tx.env.config.max_ops)?;
     if how == Transfer::Copy {
-        account.has_room(sources.iter().fold(0, |sum, row| row.size.saturating_add(sum)))?;
+        let octets = sources.iter().fold(0, |sum, row| row.size.saturating_add(sum));
+        account.has_room(sources.len() as u64, octets)?;
     }
     let (mut old, mut new) = (UidSet::new(), UidSet::new());
     for row in &sources {

@@ -72,9 +72,12 @@ pub(crate) fn remove_account(tx: &mut Tx<'_>, id: AccountId) -> Result<()> {
     let number = sql(id.value());
     tx.prepare("INSERT OR IGNORE INTO purge (account, folder) SELECT account, id FROM folder WHERE account = ?1")?
         .execute([number])?;
-    for table in ["folder", "folder_gone", "subscription", "keyword"] {
+    for table in ["folder", "folder_gone", "subscription", "keyword", "acl", "annotation"] {
         tx.prepare(&format!("DELETE FROM {table} WHERE account = ?1"))?.execute([number])?;
     }
+    // What others granted it, and what it noted for itself with others.
+    tx.prepare("DELETE FROM acl WHERE grantee = ?1")?.execute([number])?;
+    tx.prepare("DELETE FROM annotation WHERE owner = ?1")?.execute([number])?;
     tx.prepare("UPDATE account SET removed = 1, messages = 0, octets = 0 WHERE id = ?1")?.execute([number])?;
     Ok(())
 }
@@ -123,13 +126,6 @@ pub(crate) fn forget_removals(tx: &mut Tx<'_>, id: AccountId, older_than: Durati
             }
         }
     }
-    account.flush(tx)
-}
-
-/// Sets how much an account may hold.
-pub(crate) fn set_quota(tx: &mut Tx<'_>, id: AccountId, quota: Option<u64>) -> Result<()> {
-    let mut account = AccountTx::load(tx, id)?.ok_or(Fault::NotFound)?;
-    account.row.quota = quota;
     account.flush(tx)
 }
 
