@@ -7,6 +7,8 @@
 use std::fmt;
 
 use crate::error::AclError;
+use crate::flags::SystemFlags;
+#[cfg(feature = "async")]
 use crate::future::BoxFuture;
 use crate::id::{AccountId, FolderId};
 
@@ -195,11 +197,60 @@ pub enum RightsChange {
     Remove(Rights),
 }
 
+/// What somebody may do with the folders of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Allowed {
+    /// Everything: it is their own.
+    Owner,
+    /// These rights, of those folders that have the look-up right. Ascending by folder.
+    Shared(Vec<(FolderId, Rights)>),
+}
+
+impl Allowed {
+    /// The rights to one folder; none without the look-up right.
+    #[must_use]
+    pub fn rights(&self, folder: FolderId) -> Rights {
+        match self {
+            Allowed::Owner => Rights::all(),
+            Allowed::Shared(rights) => {
+                let at = rights.binary_search_by_key(&folder, |(id, _)| *id).ok();
+                at.and_then(|at| rights.get(at)).map_or(Rights::empty(), |(_, rights)| *rights)
+            }
+        }
+    }
+
+    /// Whether any folder has all of these.
+    #[must_use]
+    pub fn any(&self, wanted: Rights) -> bool {
+        match self {
+            Allowed::Owner => true,
+            Allowed::Shared(rights) => rights.iter().any(|(_, rights)| rights.contains(wanted)),
+        }
+    }
+}
+
+/// The flags somebody with these rights may set and clear (RFC 4314 §4).
+#[must_use]
+pub fn settable(rights: Rights) -> SystemFlags {
+    let mut flags = SystemFlags::empty();
+    if rights.contains(Rights::SEEN) {
+        flags |= SystemFlags::SEEN;
+    }
+    if rights.contains(Rights::DELETE_MESSAGES) {
+        flags |= SystemFlags::DELETED;
+    }
+    if rights.contains(Rights::WRITE) {
+        flags |= SystemFlags::all() - SystemFlags::SEEN - SystemFlags::DELETED;
+    }
+    flags
+}
+
 /// Lists of who may use folders. Optional: [`MailStore::as_acl`](crate::store::MailStore::as_acl).
 ///
 /// A list belongs to its folder: a new folder begins, inside the commit that makes it, with a copy of its parent's list;
 /// renaming takes the list along; deleting ends it, also where the name stays for the folders below. Dropping the future
 /// of any method leaves all of it done or nothing.
+#[cfg(feature = "async")]
 pub trait AclStore: Send + Sync {
     /// The lists of all folders of the account that have any entry, ascending by folder, from one snapshot no older than
     /// the last commit that was answered.

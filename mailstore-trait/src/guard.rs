@@ -33,11 +33,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::acl::{AclStore, Rights};
+use crate::acl::{AclStore, Allowed, Rights, settable};
 use crate::batch::{Batch, Committed};
 use crate::change::{ChangePage, ChangesOptions};
 use crate::error::{AclError, CommitError, OpError, ReadError, UploadError};
-use crate::flags::{FlagSet, SystemFlags};
+use crate::flags::FlagSet;
 use crate::folder::{Counts, Folder, FolderList, FolderView, Role};
 use crate::future::BoxFuture;
 use crate::hints::ChangeHints;
@@ -74,37 +74,13 @@ impl<S> fmt::Debug for Guard<S> {
     }
 }
 
-/// What somebody may do with the folders of an account.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Allowed {
-    /// Everything: it is their own.
-    Owner,
-    /// These rights, of those folders that have the look-up right. Ascending by folder.
-    Shared(Vec<(FolderId, Rights)>),
+/// What a question needs, in the words of its answer.
+trait Needs {
+    fn needs(&self, folder: FolderId, wanted: Rights) -> Result<Rights, OpError>;
+    fn reads(&self, folder: FolderId) -> Result<Rights, ReadError>;
 }
 
-impl Allowed {
-    /// The rights to one folder; none without the look-up right.
-    #[must_use]
-    pub fn rights(&self, folder: FolderId) -> Rights {
-        match self {
-            Allowed::Owner => Rights::all(),
-            Allowed::Shared(rights) => {
-                let at = rights.binary_search_by_key(&folder, |(id, _)| *id).ok();
-                at.and_then(|at| rights.get(at)).map_or(Rights::empty(), |(_, rights)| *rights)
-            }
-        }
-    }
-
-    /// Whether any folder has all of these.
-    #[must_use]
-    pub fn any(&self, wanted: Rights) -> bool {
-        match self {
-            Allowed::Owner => true,
-            Allowed::Shared(rights) => rights.iter().any(|(_, rights)| rights.contains(wanted)),
-        }
-    }
-
+impl Needs for Allowed {
     fn needs(&self, folder: FolderId, wanted: Rights) -> Result<Rights, OpError> {
         let rights = self.rights(folder);
         match rights.contains(wanted) {
@@ -120,22 +96,6 @@ impl Allowed {
             _ => ReadError::NotFound,
         })
     }
-}
-
-/// The flags somebody with these rights may set and clear (RFC 4314 §4).
-#[must_use]
-pub fn settable(rights: Rights) -> SystemFlags {
-    let mut flags = SystemFlags::empty();
-    if rights.contains(Rights::SEEN) {
-        flags |= SystemFlags::SEEN;
-    }
-    if rights.contains(Rights::DELETE_MESSAGES) {
-        flags |= SystemFlags::DELETED;
-    }
-    if rights.contains(Rights::WRITE) {
-        flags |= SystemFlags::all() - SystemFlags::SEEN - SystemFlags::DELETED;
-    }
-    flags
 }
 
 /// What is left of flags for somebody with these rights.

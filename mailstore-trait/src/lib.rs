@@ -11,13 +11,14 @@
 //! | [`sasl`], [`password`] | SASL mechanisms as state machines on both sides; what is stored of a password |
 //! | [`proxy`] | who is behind a load balancer |
 //! | [`store`] | the contract a storage backend keeps (feature `async`) |
-//! | [`quota`], [`acl`], [`metadata`] | what a store may keep beside mail: limits, rights, annotations (feature `async`) |
+//! | [`quota`], [`acl`], [`metadata`] | what a store may keep beside mail: limits, rights, annotations |
 //! | [`guard`] | a store as one principal may see it (feature `async`) |
 //! | [`hints`], [`leases`], [`directory`], [`auth`] | news, exclusive rights, people and their logins (feature `async`) |
 //! | [`environment`] | the clock and the randomness a fulfiller is given (feature `async`) |
 //! | [`drive`] | runs a session over a tokio stream (feature `tokio`) |
 //! | [`testkit`] | what proves sessions and stores (feature `testkit`) |
 
+pub mod acl;
 pub mod change;
 pub mod date;
 pub mod error;
@@ -27,16 +28,16 @@ pub mod folder;
 pub mod fuzzing;
 pub mod id;
 pub mod item;
+pub mod metadata;
 pub mod mime;
 pub mod password;
 pub mod proxy;
 pub mod query;
+pub mod quota;
 pub mod sasl;
 pub mod session;
 pub mod uid_set;
 
-#[cfg(feature = "async")]
-pub mod acl;
 #[cfg(feature = "async")]
 pub mod auth;
 #[cfg(feature = "async")]
@@ -56,11 +57,7 @@ pub mod hints;
 #[cfg(feature = "async")]
 pub mod leases;
 #[cfg(feature = "async")]
-pub mod metadata;
-#[cfg(feature = "async")]
 pub mod queue;
-#[cfg(feature = "async")]
-pub mod quota;
 #[cfg(feature = "async")]
 pub mod store;
 #[cfg(feature = "testkit")]

@@ -5,7 +5,9 @@
 
 use bytes::Bytes;
 
+#[cfg(feature = "async")]
 use crate::error::MetadataError;
+#[cfg(feature = "async")]
 use crate::future::BoxFuture;
 use crate::id::{AccountId, FolderId};
 
@@ -152,6 +154,7 @@ impl Default for MetadataLimits {
 ///
 /// Entries of a folder go with it: renaming takes them along, deleting ends them, also where the name stays for the folders
 /// below. Dropping the future of any method leaves all of it done or nothing.
+#[cfg(feature = "async")]
 pub trait MetadataStore: Send + Sync {
     /// The entries of these subjects that anything in `wanted` matches, ascending by subject, scope and name, from one
     /// snapshot no older than the last commit that was answered. A folder that is not there has none.

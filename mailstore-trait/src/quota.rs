@@ -15,8 +15,11 @@
 //! [`Op::CreateFolder`]: crate::batch::Op::CreateFolder
 //! [`OpError::OverQuota`]: crate::error::OpError::OverQuota
 
+#[cfg(feature = "async")]
 use crate::error::QuotaError;
+#[cfg(feature = "async")]
 use crate::future::BoxFuture;
+#[cfg(feature = "async")]
 use crate::id::{AccountId, FolderId};
 
 /// The most an account may hold; `None` where there is no limit.
@@ -104,6 +107,7 @@ impl Quota {
 /// Quotas. Optional: [`MailStore::as_quota`](crate::store::MailStore::as_quota).
 ///
 /// Dropping the future of any method leaves all of it done or nothing.
+#[cfg(feature = "async")]
 pub trait QuotaStore: Send + Sync {
     /// Limits and usage, from one snapshot no older than the last commit that was answered.
     ///

@@ -2,8 +2,8 @@
 
 use std::ops::Deref;
 
-use super::{Allowed, Guard};
-use crate::acl::{Acl, AclChange, AclStore, Rights};
+use super::{Guard, Needs};
+use crate::acl::{Acl, AclChange, AclStore, Allowed, Rights};
 use crate::error::{AclError, MetadataError, OpError, QuotaError};
 use crate::future::BoxFuture;
 use crate::id::{AccountId, FolderId};

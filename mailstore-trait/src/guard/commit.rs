@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::ops::Deref;
 
-use super::{Allowed, Guard, masked, settable};
-use crate::acl::Rights;
+use super::{Guard, Needs, masked};
+use crate::acl::{Allowed, Rights, settable};
 use crate::batch::{AccountOps, AddItem, Batch, Committed, Content, Mode, Op, OpOutcome};
 use crate::error::{CommitError, OpError, ReadError};
 use crate::flags::{FlagChange, FlagSet};

@@ -4,6 +4,7 @@ use super::*;
 use crate::acl::{AclChange, Grantee, RightsChange};
 use crate::batch::{AddItem, Content, Op, OpOutcome};
 use crate::error::{MetadataError, QuotaError};
+use crate::flags::SystemFlags;
 use crate::flags::{FlagChange, Keyword};
 use crate::id::BatchId;
 use crate::item::Projection;

@@ -13,6 +13,7 @@
 #![doc = ""]
 #![doc = include_str!("../README.md")]
 
+mod abilities;
 mod background;
 mod blobs;
 mod call;

@@ -1,5 +1,6 @@
 //! Questions: each is answered from one snapshot, and waits for no writer.
 
+pub(crate) mod abilities;
 pub(crate) mod changes;
 pub(crate) mod content;
 pub(crate) mod items;

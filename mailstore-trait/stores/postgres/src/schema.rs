@@ -8,10 +8,10 @@ use crate::config::Config;
 use crate::error::OpenError;
 
 /// The format this version writes.
-pub const FORMAT: i64 = 1;
+pub const FORMAT: i64 = 2;
 
 /// What leads from each format to the next; the first one from an empty database.
-const STEPS: [&str; 1] = [include_str!("schema.sql")];
+const STEPS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema_2.sql")];
 
 const FIRST: &str = "
 CREATE SCHEMA IF NOT EXISTS mailstore;

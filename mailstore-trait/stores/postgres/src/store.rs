@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use mailstore_trait::acl::AclStore;
 use mailstore_trait::batch::{Batch, Committed};
 use mailstore_trait::change::{ChangePage, ChangesOptions};
 use mailstore_trait::date::Timestamp;
@@ -16,7 +17,9 @@ use mailstore_trait::hints::ChangeHints;
 use mailstore_trait::id::{AccountId, EmailId, FolderId, QueueId};
 use mailstore_trait::item::{ItemPage, ItemsOptions};
 use mailstore_trait::leases::Leases;
+use mailstore_trait::metadata::MetadataStore;
 use mailstore_trait::queue::{Leased, QueueEntry, QueueStore};
+use mailstore_trait::quota::QuotaStore;
 use mailstore_trait::store::{AccountState, Caps, MailStore, Upload, UploadOptions, ViewOptions};
 use mailstore_trait::uid_set::UidSet;
 use tokio::sync::watch;
@@ -39,7 +42,7 @@ use crate::schema;
 use crate::uid_cache::UidCache;
 use crate::upload::Incoming;
 use crate::users::Users;
-use crate::write::{self, upkeep};
+use crate::write::{self, abilities, upkeep};
 
 /// A mail store in a PostgreSQL database. Cheap to clone; all clones are one handle.
 ///
@@ -138,7 +141,11 @@ impl Store {
     /// # Errors
     /// As [`commit`](MailStore::commit).
     pub async fn set_quota(&self, account: AccountId, quota: Option<u64>) -> Result<(), CommitError> {
-        Ok(upkeep::set_quota(&self.inner.env, account, quota).await?)
+        let set = || -> BoxFuture<'_, _> {
+            Box::pin(abilities::set_quota(&self.inner.env, account, move |limits| limits.with_storage(quota)))
+        };
+        self.ask_any(set).await?;
+        Ok(())
     }
 
     /// Jumps every account. To be called after the database was restored from a backup or failed over to a replica that
@@ -178,6 +185,18 @@ impl Store {
         let env = &self.inner.env;
         ingest::prefixes(env, &mut batch).await?;
         write::commit(env, &batch).await
+    }
+
+    /// The same in the words of inside.
+    pub(crate) async fn ask_any<'a, T>(
+        &'a self,
+        question: impl Fn() -> BoxFuture<'a, Result<T>> + Send + Sync,
+    ) -> Result<T> {
+        self.inner.env.link.again(question).await
+    }
+
+    pub(crate) fn env(&self) -> &Env {
+        &self.inner.env
     }
 
     /// Answers a question, and asks again when the connection broke.
@@ -282,6 +301,18 @@ impl MailStore for Store {
     }
 
     fn as_queue(&self) -> Option<&dyn QueueStore> {
+        Some(self)
+    }
+
+    fn as_quota(&self) -> Option<&dyn QuotaStore> {
+        Some(self)
+    }
+
+    fn as_acl(&self) -> Option<&dyn AclStore> {
+        Some(self)
+    }
+
+    fn as_metadata(&self) -> Option<&dyn MetadataStore> {
         Some(self)
     }
 }

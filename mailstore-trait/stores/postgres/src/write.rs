@@ -14,8 +14,10 @@
 //! | [`account`] | the account while the batch changes it |
 //! | [`items`], [`folders`], [`content`], [`queue`] | the operations |
 //! | [`flush`] | what was done as statements |
+//! | [`abilities`] | limits, lists of rights, annotations |
 //! | [`upkeep`] | making accounts; what is no longer needed |
 
+pub(crate) mod abilities;
 pub(crate) mod account;
 pub(crate) mod content;
 pub(crate) mod flush;

@@ -20,7 +20,7 @@ use crate::write::upkeep;
 
 pub(crate) async fn state(env: &Env, id: AccountId) -> Result<AccountState> {
     let row = account(env, &env.link.ask(ask_account(id)).await?)?;
-    Ok(AccountState::new(row.at()?, row.messages, row.octets, row.quota))
+    Ok(AccountState::new(row.at()?, row.messages, row.octets, row.limits.storage))
 }
 
 const FOLDERS: &str = concat!("SELECT ", FOLDER_COLUMNS!(), " FROM mailstore.folder WHERE account = $1 ORDER BY id");

@@ -13,6 +13,7 @@ use mailstore_trait::id::{
     AccountId, BlobId, EmailId, FolderId, ItemId, MAX_48, MAX_UID, ModSeq, ThreadId, Uid, UidValidity,
 };
 use mailstore_trait::item::RowHead;
+use mailstore_trait::quota::QuotaLimits;
 use mailstore_trait::uid_set::UidSet;
 use tokio_postgres::Row;
 
@@ -33,7 +34,8 @@ pub(crate) struct Moment<'a> {
 /// The columns of [`AccountRow::read`], in order.
 macro_rules! ACCOUNT_COLUMNS {
     () => {
-        "id, at, next_item, next_folder, next_shelf, uid_validity, messages, octets, quota, floor"
+        "id, at, next_item, next_folder, next_shelf, uid_validity, messages, octets, quota, floor, quota_messages, \
+         quota_folders"
     };
 }
 pub(crate) use ACCOUNT_COLUMNS;
@@ -50,7 +52,7 @@ pub(crate) struct AccountRow {
     pub(crate) uid_validity: u64,
     pub(crate) messages: u64,
     pub(crate) octets: u64,
-    pub(crate) quota: Option<u64>,
+    pub(crate) limits: QuotaLimits,
     pub(crate) floor: u64,
 }
 
@@ -66,7 +68,10 @@ impl AccountRow {
             uid_validity: number(row, 5)?,
             messages: number(row, 6)?,
             octets: number(row, 7)?,
-            quota: get::<Option<i64>>(row, 8)?.map(unsigned),
+            limits: QuotaLimits::none()
+                .with_storage(get::<Option<i64>>(row, 8)?.map(unsigned))
+                .with_messages(get::<Option<i64>>(row, 10)?.map(unsigned))
+                .with_folders(get::<Option<i64>>(row, 11)?.map(unsigned)),
             floor: number(row, 9)?,
         })
     }
@@ -82,6 +87,15 @@ pub(crate) struct Held {
     pub(crate) row: FolderRow,
     /// `None` when this batch made it.
     pub(crate) found: Option<FolderRow>,
+}
+
+/// What a batch does to the list of rights of a folder, and to its annotations.
+#[derive(Clone, Copy)]
+pub(crate) enum Listed {
+    /// A folder was made, with its parent's list.
+    Inherits { parent: FolderId, folder: FolderId },
+    /// A folder went, or became a name only.
+    Ends { folder: FolderId },
 }
 
 /// A message that was looked at or changed.
@@ -116,6 +130,8 @@ pub(crate) struct Account {
     pub(crate) folders: BTreeMap<FolderId, Held>,
     /// Folders that go: their id, creation and the change that removes them.
     pub(crate) folders_gone: Vec<(FolderId, u64, u64)>,
+    /// What happens to lists of rights and annotations, in order.
+    pub(crate) listed: Vec<Listed>,
     /// Shelves whose messages nobody reaches any more.
     pub(crate) purged: Vec<i64>,
     pub(crate) slots: BTreeMap<(i64, u32), Slot>,
@@ -144,6 +160,7 @@ impl Account {
             found: row,
             folders: BTreeMap::new(),
             folders_gone: Vec::new(),
+            listed: Vec::new(),
             purged: Vec::new(),
             slots: BTreeMap::new(),
             covered: HashMap::new(),
@@ -195,9 +212,12 @@ impl Account {
         if last <= u64::from(MAX_UID) { Ok(()) } else { Err(OpError::Limit) }
     }
 
-    pub(crate) fn quota_for(&self, octets: u64) -> Result<(), OpError> {
-        let after = self.row.octets.saturating_add(octets);
-        let over = octets > 0 && self.row.quota.is_some_and(|quota| after > quota);
+    pub(crate) fn quota_for(&self, messages: u64, octets: u64) -> Result<(), OpError> {
+        let over = |adds: u64, has: u64, limit: Option<u64>| {
+            adds > 0 && limit.is_some_and(|limit| has.saturating_add(adds) > limit)
+        };
+        let AccountRow { limits, messages: held, octets: size, .. } = self.row;
+        let over = over(octets, size, limits.storage) || over(messages, held, limits.messages);
         if over { Err(OpError::OverQuota) } else { Ok(()) }
     }
 

@@ -7,7 +7,7 @@ use mailstore_trait::batch::Batch;
 use mailstore_trait::date::Timestamp;
 use mailstore_trait::id::{AccountId, FolderId};
 
-use super::account::{Account, Held};
+use super::account::{Account, Held, Listed};
 use super::content::NewBlob;
 use super::queue::Queue;
 use crate::call::{Call, Value, call, id_octets, sql};
@@ -130,6 +130,7 @@ pub(crate) fn calls(
     tombstones(accounts, now, &mut calls);
     words(accounts, &mut calls);
     folders(accounts, &mut calls);
+    listed(accounts, &mut calls);
     subscriptions(accounts, &mut calls);
     rows_of_accounts(accounts, &mut calls);
     queue.calls(&mut calls);
@@ -147,6 +148,7 @@ pub(crate) fn account(account: &Account, now: Timestamp, calls: &mut Vec<Call>) 
     items(accounts, calls);
     tombstones(accounts, now, calls);
     folders(accounts, calls);
+    listed(accounts, calls);
     rows_of_accounts(accounts, calls);
 }
 
@@ -347,6 +349,34 @@ fn folder_row(columns: &mut Columns, account: u64, row: &FolderRow) {
         u64::from(counts.exists), u64::from(counts.unseen), u64::from(counts.deleted), counts.octets);
 }
 
+/// In order, for a folder may be made, shared on and deleted in one batch.
+fn listed(accounts: &Accounts<'_>, calls: &mut Vec<Call>) {
+    for (account, state) in accounts {
+        let account = sql(account.value());
+        for listed in &state.listed {
+            match *listed {
+                Listed::Inherits { parent, folder } => calls.push(call!(
+                    "INSERT INTO mailstore.acl (account, folder, grantee, negative, rights)
+                     SELECT account, $3, grantee, negative, rights FROM mailstore.acl
+                     WHERE account = $1 AND folder = $2",
+                    account,
+                    sql(parent.value()),
+                    sql(folder.value())
+                )),
+                Listed::Ends { folder } => {
+                    let folder = sql(folder.value());
+                    calls.push(call!("DELETE FROM mailstore.acl WHERE account = $1 AND folder = $2", account, folder));
+                    calls.push(call!(
+                        "DELETE FROM mailstore.annotation WHERE account = $1 AND folder = $2",
+                        account,
+                        folder
+                    ));
+                }
+            }
+        }
+    }
+}
+
 fn subscriptions(accounts: &Accounts<'_>, calls: &mut Vec<Call>) {
     let (mut new, mut gone) = (Columns::new(), Columns::new());
     for (account, state) in accounts {
@@ -370,15 +400,17 @@ fn rows_of_accounts(accounts: &Accounts<'_>, calls: &mut Vec<Call>) {
     for state in accounts.values().filter(|state| state.row != state.found) {
         let row = &state.row;
         row!(changed; row.id.value(), row.at, row.next_item, row.next_folder, row.next_shelf, row.uid_validity,
-            row.messages, row.octets, row.quota.map(sql), row.floor);
+            row.messages, row.octets, row.limits.storage.map(sql), row.floor, row.limits.messages.map(sql),
+            row.limits.folders.map(sql));
     }
     changed.call(
         "UPDATE mailstore.account SET at = n.at, next_item = n.next_item, next_folder = n.next_folder,
             next_shelf = n.next_shelf, uid_validity = n.uid_validity, messages = n.messages, octets = n.octets,
-            quota = n.quota, floor = n.floor
+            quota = n.quota, floor = n.floor, quota_messages = n.quota_messages, quota_folders = n.quota_folders
          FROM unnest($1::int8[], $2::int8[], $3::int8[], $4::int8[], $5::int8[], $6::int8[], $7::int8[], $8::int8[],
-            $9::int8[], $10::int8[])
-            AS n (id, at, next_item, next_folder, next_shelf, uid_validity, messages, octets, quota, floor)
+            $9::int8[], $10::int8[], $11::int8[], $12::int8[])
+            AS n (id, at, next_item, next_folder, next_shelf, uid_validity, messages, octets, quota, floor,
+                quota_messages, quota_folders)
          WHERE account.id = n.id",
         calls,
     );

@@ -7,7 +7,7 @@ use mailstore_trait::error::OpError;
 use mailstore_trait::folder::{Counts, Role};
 use mailstore_trait::id::{FolderId, Uid, UidValidity};
 
-use super::account::{Account, Held};
+use super::account::{Account, Held, Listed};
 use crate::config::Config;
 use crate::fault::Result;
 use crate::rows::FolderRow;
@@ -91,6 +91,10 @@ pub(crate) fn create(
     if full || depth >= config.max_depth {
         return Err(OpError::Limit.into());
     }
+    let folders = account.folders.values().filter(|held| held.row.selectable).count() as u64;
+    if account.row.limits.folders.is_some_and(|limit| folders >= limit) {
+        return Err(OpError::OverQuota.into());
+    }
     let uid_validity = account.next_uid_validity()?;
     let id = match name_only {
         Some(id) => id,
@@ -123,6 +127,7 @@ pub(crate) fn create(
         recent: 1,
     };
     account.folders.insert(id, Held { row, found: before.and_then(|held| held.found) });
+    account.listed.extend(parent.map(|parent| Listed::Inherits { parent, folder: id }));
     Ok(OpOutcome::Folder(account.shown(id)?))
 }
 
@@ -175,6 +180,7 @@ pub(crate) fn delete(account: &mut Account, id: FolderId) -> Result<OpOutcome> {
     account.row.octets = account.row.octets.saturating_sub(counts.octets);
     if selectable {
         account.abandon(shelf);
+        account.listed.push(Listed::Ends { folder: id });
     }
     if has_children {
         let folder = account.folder_mut(id)?;

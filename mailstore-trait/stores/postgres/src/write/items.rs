@@ -21,7 +21,7 @@ pub(crate) fn add(account: &mut Account, moment: Moment<'_>, add: &AddItem) -> R
     if size > moment.config.max_message {
         return Err(Fault::TooLarge);
     }
-    account.quota_for(size)?;
+    account.quota_for(1, size)?;
     account.words_for(add.flags.keywords(), moment.config.max_keywords)?;
     let (email, thread) = content::email(account, &add.content)?;
     account.learn_words(add.flags.keywords());
@@ -49,7 +49,8 @@ pub(crate) async fn transfer(
     let rows = account.touched(tx, moment, from, uids, false).await?;
     account.uids_for(to, rows.len())?;
     if how == Transfer::Copy {
-        account.quota_for(rows.iter().fold(0, |sum, row| row.head.size.saturating_add(sum)))?;
+        let octets = rows.iter().fold(0, |sum, row| row.head.size.saturating_add(sum));
+        account.quota_for(rows.len() as u64, octets)?;
     }
     let uid_validity: UidValidity = account.selectable(to)?.uid_validity;
     let (mut old, mut new) = (UidSet::new(), UidSet::new());

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use mailstore_trait::date::Timestamp;
 use mailstore_trait::folder::Role;
 use mailstore_trait::id::{AccountId, FolderId, MAX_UID};
+use mailstore_trait::quota::QuotaLimits;
 
 use super::account::{ACCOUNT_COLUMNS, Account, AccountRow};
 use super::flush;
@@ -62,7 +63,7 @@ pub(crate) async fn provision(env: &Env, id: AccountId, wanted: &[(Role, String)
         uid_validity: 0,
         messages: 0,
         octets: 0,
-        quota: None,
+        limits: QuotaLimits::none(),
         floor: 1,
     };
     let found = row;
@@ -89,7 +90,7 @@ pub(crate) async fn provision(env: &Env, id: AccountId, wanted: &[(Role, String)
     Ok(())
 }
 
-const LOCK: &str =
+pub(crate) const LOCK: &str =
     concat!("SELECT ", ACCOUNT_COLUMNS!(), " FROM mailstore.account WHERE id = $1 AND NOT removed FOR UPDATE");
 const FOLDERS: &str = concat!("SELECT ", FOLDER_COLUMNS!(), " FROM mailstore.folder WHERE account = $1");
 
@@ -151,16 +152,6 @@ pub(crate) async fn forget_removals(env: &Env, id: AccountId, older_than: Durati
     }
     flush::account(&account, Timestamp(0), &mut calls);
     tx.end(calls).await.map(drop)
-}
-
-/// Sets how much an account may hold.
-pub(crate) async fn set_quota(env: &Env, id: AccountId, quota: Option<u64>) -> Result<()> {
-    let call = call!(
-        "UPDATE mailstore.account SET quota = $2 WHERE id = $1 AND NOT removed RETURNING 1",
-        sql(id.value()),
-        quota.map(sql)
-    );
-    if env.link.ask(call).await?.is_empty() { Err(Fault::NotFound) } else { Ok(()) }
 }
 
 /// Accounts that jump in one transaction.
@@ -369,6 +360,9 @@ pub(crate) async fn remove_account(tx: &mut crate::link::Tx<'_>, account: i64) -
         call!("DELETE FROM mailstore.folder WHERE account = $1", account),
         call!("DELETE FROM mailstore.folder_gone WHERE account = $1", account),
         call!("DELETE FROM mailstore.subscription WHERE account = $1", account),
+        // What others granted it, and what it noted for itself with others, too.
+        call!("DELETE FROM mailstore.acl WHERE account = $1 OR grantee = $1", account),
+        call!("DELETE FROM mailstore.annotation WHERE account = $1 OR owner = $1", account),
         call!("UPDATE mailstore.account SET removed = true, messages = 0, octets = 0 WHERE id = $1", account),
     ];
     tx.flight(calls).await.map(drop)
