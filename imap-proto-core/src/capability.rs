@@ -82,9 +82,11 @@ const TABLE: &[Row] = &[
     Row { name: "CONDSTORE", when: AFTER_LOGIN },          // RFC 7162 §3.1.1
     Row { name: "OBJECTID", when: AFTER_LOGIN },           // RFC 8474 §2
     Row { name: "SAVEDATE", when: AFTER_LOGIN },           // RFC 8514 §3
-    Row { name: "MULTIAPPEND", when: AFTER_LOGIN },        // RFC 3502
-    Row { name: "CATENATE", when: AFTER_LOGIN },           // RFC 4469 §5
-    Row { name: "REPLACE", when: AFTER_LOGIN },            // RFC 8508 §3.1
+    // RFC 6855 §3: nothing of it works without ENABLE.
+    Row { name: "UTF8=ACCEPT", when: |facts| facts.logged_in && facts.config.offers(&["ENABLE"]) },
+    Row { name: "MULTIAPPEND", when: AFTER_LOGIN }, // RFC 3502
+    Row { name: "CATENATE", when: AFTER_LOGIN },    // RFC 4469 §5
+    Row { name: "REPLACE", when: AFTER_LOGIN },     // RFC 8508 §3.1
     // RFC 7162 §3.2.2, §3.2.3: nothing of it works without CONDSTORE or ENABLE.
     Row { name: "QRESYNC", when: |facts| facts.logged_in && facts.config.offers(&["CONDSTORE", "ENABLE"]) },
 ];

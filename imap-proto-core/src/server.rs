@@ -21,6 +21,7 @@
 mod append;
 mod condstore;
 mod discard;
+mod enable;
 mod expunge;
 mod fetch;
 mod idle;
@@ -57,6 +58,7 @@ use crate::event::{Event, News};
 use crate::frame::Framer;
 use crate::request::{Answered, Request};
 use crate::response::Quoted;
+use enable::Enabled;
 use state::{Core, Flow, Patience, Step, Tag};
 
 /// An IMAP server's session with one client. Drive it as [`Session`] says.
@@ -130,6 +132,7 @@ impl Server {
             condstore: false,
             qresync: false,
             quoted: Quoted::Ascii,
+            enabled: Enabled::empty(),
             hint: None,
             unsent: 0,
             now: None,

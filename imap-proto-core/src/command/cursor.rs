@@ -202,7 +202,8 @@ impl<'a> Cursor<'a> {
 
     /// A quoted string, behind its opening quote.
     ///
-    /// RFC 9051 §9: any text character but CR and LF; only `"` and `\` may be escaped.
+    /// RFC 9051 §9: any text character but CR and LF; only `"` and `\` may be escaped. RFC 6855 §3: what is not
+    /// US-ASCII is UTF-8.
     fn quoted(&mut self) -> Result<Text<'a>> {
         let from = self.at;
         let mut escaped = None::<Vec<u8>>;
@@ -215,6 +216,9 @@ impl<'a> Cursor<'a> {
             }
             self.advance(run);
             match (self.peek(), self.rest().get(1).copied()) {
+                (Some(b'"'), _) if std::str::from_utf8(self.slice(from)).is_err() => {
+                    return self.fail(Expected::String);
+                }
                 (Some(b'"'), _) => {
                     let text = match escaped {
                         None => Cow::Borrowed(self.slice(from)),
@@ -365,6 +369,8 @@ mod tests {
         {
             assert!(text(bad).is_err(), "{bad:?}");
         }
+        assert!(Cursor::new(b"\"gr\xfcn\"").astring().is_err());
+        assert!(Cursor::new(b"{3}\r\n\xfc\xff\xfe").astring().is_ok());
         assert!(text("{9223372036854775808}\r\n").is_err());
         assert!(text("{99999999999999999999999}\r\n").is_err());
     }

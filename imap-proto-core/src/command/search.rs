@@ -55,6 +55,8 @@ pub struct SearchArguments<'a> {
     pub returns: Option<SearchReturn>,
     /// The argument of `PARTIAL`.
     pub partial: Option<PartialRange>,
+    /// Whether a charset was named that might have been left out.
+    pub charset_named: bool,
     /// Whether the charset is one this crate knows: US-ASCII or UTF-8.
     pub charset_known: bool,
     /// The keys.
@@ -144,12 +146,13 @@ pub enum When {
 pub(crate) fn arguments<'a>(cursor: &mut Cursor<'a>, bounds: &Bounds) -> Result<SearchArguments<'a>> {
     let returns = returns(cursor)?;
     let mut charset_known = true;
-    if cursor.eat_word(b"CHARSET") {
+    let charset_named = cursor.eat_word(b"CHARSET");
+    if charset_named {
         cursor.space()?;
         charset_known = charset(cursor)?;
         cursor.space()?;
     }
-    keys(cursor, bounds, returns, charset_known)
+    Ok(SearchArguments { charset_named, ..keys(cursor, bounds, returns, charset_known)? })
 }
 
 /// What is to be returned, and the argument of PARTIAL.
@@ -180,7 +183,7 @@ pub(super) fn keys<'a>(
     charset_known: bool,
 ) -> Result<SearchArguments<'a>> {
     let tokens = tokens(cursor, bounds, charset_known)?;
-    Ok(SearchArguments { returns, partial, charset_known, tokens })
+    Ok(SearchArguments { returns, partial, charset_named: false, charset_known, tokens })
 }
 
 fn return_options(cursor: &mut Cursor<'_>) -> Result<(SearchReturn, Option<PartialRange>)> {

@@ -119,6 +119,8 @@ impl Append {
         Ok(append)
     }
 
+    // Deviation from RFC 6855 §4: a message with 8-bit header fields is taken from clients that have not enabled UTF-8 too.
+    // They copy such mail from elsewhere, where it came in unasked, and a refusal would lose it.
     /// Notes what a line says.
     fn note(&mut self, core: &Core, line: &AppendLine<'_>, announced: Option<Announced>) -> Result<(), Reply> {
         self.left = announced.map_or(0, |announced| announced.octets.unwrap_or(u64::MAX));

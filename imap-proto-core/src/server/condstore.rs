@@ -10,7 +10,7 @@
 use bytes::BufMut;
 use mailstore_trait::id::{MAX_48, ModSeq};
 
-use super::state::{Core, Step, finish};
+use super::state::Core;
 use crate::capability;
 use crate::command::{Command, FetchItem, StatusItems};
 use crate::response::{self, Reply};
@@ -61,7 +61,7 @@ pub(super) fn note(core: &mut Core, command: &Command<'_>) -> Result<(), Reply> 
 }
 
 /// RFC 7162 §3.1: the first such command with a mailbox selected is answered with its HIGHESTMODSEQ.
-fn aware(core: &mut Core) {
+pub(super) fn aware(core: &mut Core) {
     if std::mem::replace(&mut core.condstore, true) {
         return;
     }
@@ -70,27 +70,6 @@ fn aware(core: &mut Core) {
     out.put_slice(b"* OK [");
     response::highest_modseq(view.highest(), out);
     out.put_slice(b"] Highest\r\n");
-}
-
-/// ENABLE (RFC 5161 §3.1): capabilities that can't be enabled are passed over.
-pub(super) fn enable(core: &mut Core, words: &[&[u8]]) -> Step {
-    let has = |name: &str| words.iter().any(|word| word.eq_ignore_ascii_case(name.as_bytes()));
-    let condstore = has("CONDSTORE") && core.config.offers(&["CONDSTORE"]);
-    let qresync = has("QRESYNC") && core.config.offers(&["CONDSTORE", "QRESYNC"]);
-    let out = core.out();
-    out.put_slice(b"* ENABLED");
-    if condstore {
-        out.put_slice(b" CONDSTORE");
-    }
-    if qresync {
-        out.put_slice(b" QRESYNC");
-    }
-    out.put_slice(b"\r\n");
-    if condstore || qresync {
-        aware(core);
-    }
-    core.qresync |= qresync;
-    finish(Reply::ok("ENABLE completed"))
 }
 
 /// Puts HIGHESTMODSEQ into a tagged answer where it must stand: after removals (RFC 7162 §3.2.7), and while the client

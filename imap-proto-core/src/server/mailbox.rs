@@ -44,8 +44,8 @@ impl Mailbox {
         // RFC 9051 §6.3.4: a delimiter at the end says that names will be made below; here any mailbox can have those.
         let name = name.strip_suffix(b"/").unwrap_or(name);
         match names::path(core, name) {
-            Some(path) => Mailbox::flow(Action::Create { path, role }),
-            None => finish(Reply::from(Refusal::IllegalName)),
+            Some(path) if names::may_be_made(core, name, &path) => Mailbox::flow(Action::Create { path, role }),
+            _ => finish(Reply::from(Refusal::IllegalName)),
         }
     }
 
@@ -59,9 +59,11 @@ impl Mailbox {
     pub(super) fn rename(core: &mut Core, from: &[u8], to: &[u8]) -> Step {
         let to = to.strip_suffix(b"/").unwrap_or(to);
         match (names::path(core, from), names::path(core, to)) {
-            (Some(from), Some(to)) => Mailbox::flow(Action::Rename { from, to }),
+            (Some(from), Some(path)) if names::may_be_made(core, to, &path) => {
+                Mailbox::flow(Action::Rename { from, to: path })
+            }
             (None, _) => finish(Reply::from(Refusal::NotFound)),
-            (_, None) => finish(Reply::from(Refusal::IllegalName)),
+            _ => finish(Reply::from(Refusal::IllegalName)),
         }
     }
 

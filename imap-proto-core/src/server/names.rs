@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use mailstore_trait::folder::{Folder, FolderList, Role};
 use mailstore_trait::id::FolderId;
+use unicode_normalization::is_nfc;
 
 use super::state::Core;
 use crate::response::Quoted;
@@ -23,7 +24,7 @@ pub(super) fn path(core: &Core, name: &[u8]) -> Option<Vec<String>> {
     if name.len() > core.config.limits.mailbox {
         return None;
     }
-    let name = decode(core.quoted, name)?;
+    let name = decode(core, name)?;
     let path = split(&name);
     (!path.iter().any(String::is_empty)).then_some(path)
 }
@@ -39,16 +40,30 @@ pub(super) fn split(name: &str) -> Vec<String> {
 /// A pattern in the form names have here; nothing when no name can match it.
 pub(super) fn pattern(core: &Core, reference: &[u8], pattern: &[u8]) -> Option<String> {
     let whole = [reference, pattern].concat();
-    let whole = decode(core.quoted, &whole)?;
+    let whole = decode(core, &whole)?;
     Some(split(&whole).join("/"))
 }
 
-/// A name as the client writes it now: modified UTF-7, or UTF-8 once that is enabled.
-fn decode(quoted: Quoted, name: &[u8]) -> Option<Cow<'_, str>> {
-    match quoted {
-        Quoted::Ascii => utf7::decode(name).ok(),
-        Quoted::Utf8 => std::str::from_utf8(name).ok().map(Cow::Borrowed),
+/// A name as the client writes it: modified UTF-7 until UTF-8 is enabled, and UTF-8 then.
+///
+/// RFC 6855 §3: UTF-8 is understood before it is enabled too. No name in modified UTF-7 has an octet above US-ASCII, so
+/// nothing is mistaken.
+pub(super) fn decode<'n>(core: &Core, name: &'n [u8]) -> Option<Cow<'n, str>> {
+    let early = || !name.is_ascii() && core.config.offers(&["ENABLE", "UTF8=ACCEPT"]);
+    if core.quoted == Quoted::Utf8 || early() {
+        return std::str::from_utf8(name).ok().map(Cow::Borrowed);
     }
+    utf7::decode(name).ok()
+}
+
+/// Whether a mailbox may be made with a name that came in UTF-8.
+///
+/// RFC 9051 §5.1, RFC 6855 §3: it is Net-Unicode, so in normalization form C and without control characters and line
+/// ends. Another form is refused rather than converted: a client then never meets a name it did not give.
+pub(super) fn may_be_made(core: &Core, name: &[u8], path: &[String]) -> bool {
+    let forbidden = |char: char| char.is_control() || matches!(char, '\u{2028}' | '\u{2029}');
+    let utf8 = core.quoted == Quoted::Utf8 || !name.is_ascii();
+    !utf8 || path.iter().all(|leaf| is_nfc(leaf) && !leaf.contains(forbidden))
 }
 
 /// A folder that has a name here.

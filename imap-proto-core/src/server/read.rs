@@ -5,6 +5,7 @@ use mailstore_trait::session::CloseReason;
 use super::append::Append;
 use super::condstore;
 use super::discard::Discard;
+use super::enable;
 use super::expunge::Expunge;
 use super::fetch::Fetch;
 use super::idle::Idle;
@@ -228,7 +229,7 @@ fn complete(core: &mut Core, len: usize) -> Step {
     }
     match head.command(name, &core.config.limits.bounds) {
         Ok(Tagged { command, .. }) => {
-            if let Err(reply) = condstore::note(core, &command) {
+            if let Err(reply) = enable::permits(core, &command).and_then(|()| condstore::note(core, &command)) {
                 return answer_bad(core, reply);
             }
             core.bad = 0;
@@ -275,7 +276,7 @@ fn start(core: &mut Core, command: Command<'_>) -> Step {
         Command::StartTls => StartTls::start(core),
         Command::Authenticate { mechanism, initial } => login::authenticate(core, mechanism, initial),
         Command::Login { user, password } => login::login(core, &user, &password),
-        Command::Enable(words) => condstore::enable(core, &words),
+        Command::Enable(words) => enable::enable(core, &words),
         Command::Select { mailbox, read_only, parameters } => Select::start(core, &mailbox, read_only, parameters),
         Command::Create { mailbox, uses } => Mailbox::create(core, &mailbox, &uses),
         Command::Delete(name) => Mailbox::delete(core, &name),

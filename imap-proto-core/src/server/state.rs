@@ -16,6 +16,7 @@ use smallvec::SmallVec;
 
 use super::append::Append;
 use super::discard::Discard;
+use super::enable::Enabled;
 use super::expunge::Expunge;
 use super::fetch::Fetch;
 use super::idle::Idle;
@@ -69,6 +70,7 @@ pub(super) struct Core {
     pub(super) qresync: bool,
     /// What may stand inside quotes, and so how mailbox names are written.
     pub(super) quoted: Quoted,
+    pub(super) enabled: Enabled,
     /// How far the account is said to be.
     pub(super) hint: Option<ModSeq>,
     /// Octets the driver still holds.

@@ -1,0 +1,77 @@
+//! ENABLE (RFC 5161 §3.1, RFC 9051 §6.3.1): ways of talking that a client asks for, until the connection ends.
+
+use bytes::BufMut;
+
+use super::condstore;
+use super::state::{Core, Step, finish};
+use crate::command::Command;
+use crate::response::{Quoted, Reply};
+
+bitflags::bitflags! {
+    /// What a client has enabled, but for CONDSTORE and QRESYNC, which other commands enable too.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub(super) struct Enabled: u8 {
+        /// RFC 6855 §3.
+        const UTF8 = 1;
+    }
+}
+
+/// One row of the table of what can be enabled.
+struct Row {
+    name: &'static str,
+    /// The capabilities that must be offered.
+    needs: &'static [&'static str],
+    enable: fn(&mut Core),
+}
+
+const TABLE: &[Row] = &[
+    Row { name: "CONDSTORE", needs: &["CONDSTORE"], enable: condstore::aware }, // RFC 7162 §3.1
+    // RFC 7162 §3.2.3
+    Row {
+        name: "QRESYNC",
+        needs: &["CONDSTORE", "QRESYNC"],
+        enable: |core| {
+            condstore::aware(core);
+            core.qresync = true;
+        },
+    },
+    // RFC 6855 §3
+    Row {
+        name: "UTF8=ACCEPT",
+        needs: &["UTF8=ACCEPT"],
+        enable: |core| {
+            core.enabled |= Enabled::UTF8;
+            core.quoted = Quoted::Utf8;
+        },
+    },
+];
+
+/// Answers ENABLE: what can't be enabled is passed over.
+pub(super) fn enable(core: &mut Core, words: &[&[u8]]) -> Step {
+    let named = |row: &&Row| words.iter().any(|word| word.eq_ignore_ascii_case(row.name.as_bytes()));
+    let config = std::sync::Arc::clone(&core.config);
+    let rows = || TABLE.iter().filter(named).filter(|row| config.offers(row.needs));
+    let out = core.out();
+    out.put_slice(b"* ENABLED");
+    for row in rows() {
+        out.put_u8(b' ');
+        out.put_slice(row.name.as_bytes());
+    }
+    out.put_slice(b"\r\n");
+    rows().for_each(|row| (row.enable)(core));
+    finish(Reply::ok("ENABLE completed"))
+}
+
+/// Whether a command may be said after what was enabled.
+///
+/// # Errors
+/// The answer to one that may not.
+pub(super) fn permits(core: &Core, command: &Command<'_>) -> Result<(), Reply> {
+    match command {
+        // RFC 6855 §3: everything is UTF-8 then, and no other charset can be named.
+        Command::Search { arguments, .. } if arguments.charset_named && core.enabled.contains(Enabled::UTF8) => {
+            Err(Reply::bad("The charset is UTF-8"))
+        }
+        _ => Ok(()),
+    }
+}
