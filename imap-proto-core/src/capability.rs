@@ -45,10 +45,35 @@ const ALWAYS: fn(&Facts<'_>) -> bool = |_| true;
 const BEFORE_LOGIN: fn(&Facts<'_>) -> bool = |facts| !facts.logged_in;
 const AFTER_LOGIN: fn(&Facts<'_>) -> bool = |facts| facts.logged_in;
 
+/// What IMAP4rev2 is made of (RFC 9051 appendix E): it is offered when all of this is. LITERAL- is among it, and LITERAL+
+/// is more than that.
+pub(crate) const REV2: &[&str] = &[
+    "IMAP4rev2",
+    "BINARY",
+    "CHILDREN",
+    "ENABLE",
+    "ESEARCH",
+    "IDLE",
+    "LIST-EXTENDED",
+    "LIST-STATUS",
+    "LITERAL-",
+    "MOVE",
+    "NAMESPACE",
+    "SASL-IR",
+    "SEARCHRES",
+    "SPECIAL-USE",
+    "STATUS=SIZE",
+    "UIDPLUS",
+    "UNSELECT",
+];
+
 /// Every capability but `AUTH=` and `APPENDLIMIT=`, which have values.
 const TABLE: &[Row] = &[
-    Row { name: "IMAP4rev1", when: ALWAYS },     // RFC 3501 §6.1.1
-    Row { name: "LITERAL+", when: ALWAYS },      // RFC 7888 §3
+    Row { name: "IMAP4rev1", when: ALWAYS }, // RFC 3501 §6.1.1
+    Row { name: "IMAP4rev2", when: |facts| facts.config.offers(REV2) }, // RFC 9051 appendix E
+    Row { name: "LITERAL+", when: ALWAYS },  // RFC 7888 §3
+    // RFC 7888 §5: never both.
+    Row { name: "LITERAL-", when: |facts| !facts.config.offers(&["LITERAL+"]) },
     Row { name: "SASL-IR", when: BEFORE_LOGIN }, // RFC 4959 §3
     Row { name: "STARTTLS", when: |facts| !facts.logged_in && facts.can_start_tls() }, // RFC 9051 §6.2.1
     Row { name: "LOGINDISABLED", when: |facts| !facts.logged_in && !facts.can_login() }, // RFC 9051 §6.2.3
@@ -262,7 +287,7 @@ mod tests {
         let config = Config { starttls: true, ..Config::default() };
         assert_eq!(
             capabilities(&config, &Context::cleartext(), false),
-            "IMAP4rev1 LITERAL+ SASL-IR STARTTLS LOGINDISABLED ID ENABLE AUTH=SCRAM-SHA-256"
+            "IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR STARTTLS LOGINDISABLED ID ENABLE AUTH=SCRAM-SHA-256"
         );
     }
 

@@ -117,7 +117,7 @@ impl Server {
         let mut connection = peer.tls.as_ref().map_or_else(Context::cleartext, Context::over_tls);
         connection.allow_cleartext = config.allow_cleartext;
         let window = config.limits.line_before_login.max(config.limits.sasl_line);
-        let core = Core {
+        let mut core = Core {
             connection,
             tls: peer.tls.clone(),
             inbox: Inbox::new(window),
@@ -142,6 +142,7 @@ impl Server {
             shutting_down: false,
             config,
         };
+        enable::begin(&mut core);
         Server { core, flow: Flow::Ready, clock: Clock::default(), greeted: false, layering: false }
     }
 

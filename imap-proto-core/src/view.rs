@@ -102,6 +102,8 @@ pub enum Absorbed {
 pub struct May {
     /// Whether EXPUNGE may be told now.
     pub expunge: bool,
+    /// Whether RECENT goes with EXISTS (RFC 3501 §7.3.2).
+    pub recent: bool,
     /// Whether FETCH brings MODSEQ (RFC 7162 §3.1).
     pub modseq: bool,
     /// Whether VANISHED is told in place of EXPUNGE (RFC 7162 §3.2.10).
@@ -168,6 +170,11 @@ impl View {
     #[must_use]
     pub fn seq(&self, uid: Uid) -> Option<SeqNum> {
         self.uids.seq(uid)
+    }
+
+    /// Forgets which messages are recent: nothing is any more (RFC 9051 appendix E).
+    pub fn forget_recent(&mut self) {
+        self.recent = UidSet::new();
     }
 
     /// Messages this session was the first to be told of (RFC 3501 §2.3.2).
@@ -494,7 +501,9 @@ impl View {
         if !self.added.is_empty() {
             self.added = UidSet::new();
             response::count(u64::from(self.uids.len()), "EXISTS", out);
-            response::count(self.recent.len(), "RECENT", out);
+            if may.recent {
+                response::count(self.recent.len(), "RECENT", out);
+            }
         }
         let rest = self.changed.split_off(self.changed.len().min(TOLD_AT_ONCE));
         for (uid, change, flags) in std::mem::replace(&mut self.changed, rest) {

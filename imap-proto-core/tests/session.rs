@@ -64,6 +64,8 @@ const PARTS: &[u8] = b"a LOGIN tim@example.org tanstaafl\r\nb SELECT INBOX\r\n\
 const TREE: &[u8] = b"a AUTHENTICATE PLAIN AHRpbUBleGFtcGxlLm9yZwB0YW5zdGFhZmw=\r\nb CREATE a/b\r\nc RENAME a c\r\nd SUBSCRIBE c/b\r\n\
     e LIST (SUBSCRIBED) \"\" * RETURN (STATUS (MESSAGES RECENT))\r\nf LSUB \"\" %\r\ng STATUS c/b (MESSAGES RECENT)\r\nh DELETE c/b\r\n\
     i SELECT INBOX\r\nj IDLE\r\nDONE\r\nk NOOP\r\nl LOGOUT\r\n";
+const REV2: &[u8] = b"a LOGIN tim@example.org tanstaafl\r\nb ENABLE IMAP4rev2\r\nc SELECT inbox\r\nd SEARCH ALL\r\n\
+    e RENAME inbox/a b\r\nf CREATE inbox/c\r\ng EXAMINE Sent\r\nh NOOP\r\ni LOGOUT\r\n";
 const AWAY: &[u8] = b"a LOGIN tim@example.org tanstaafl\r\nb ENABLE QRESYNC\r\nc SELECT INBOX (QRESYNC (1610612735 4 1:9 (1 1)))\r\n\
     d STORE 1:2 (UNCHANGEDSINCE 5) +FLAGS.SILENT (\\Deleted)\r\ne UID EXPUNGE 1:2\r\nf UID FETCH 1:* (FLAGS) (CHANGEDSINCE 1 VANISHED)\r\n\
     g SEARCH MODSEQ 2\r\nh STATUS Sent (HIGHESTMODSEQ)\r\ni LOGOUT\r\n";
@@ -71,28 +73,28 @@ const WRONG: &[u8] = b"\r\na NONSENSE {3+}\r\nabc\r\nb LOGIN tim@example.org tan
 
 #[test]
 fn every_split_says_the_same() {
-    for script in [READING, WRITING, PARTS, TREE, AWAY, WRONG] {
+    for script in [READING, WRITING, PARTS, TREE, REV2, AWAY, WRONG] {
         with_subject(|subject| every_split(subject, script));
     }
 }
 
 #[test]
 fn the_window_is_never_exceeded() {
-    for script in [READING, WRITING, PARTS, TREE, AWAY, WRONG] {
+    for script in [READING, WRITING, PARTS, TREE, REV2, AWAY, WRONG] {
         with_subject(|subject| window_is_kept(subject, script, WINDOW));
     }
 }
 
 #[test]
 fn every_question_has_a_worst_answer() {
-    for script in [READING, WRITING, PARTS, TREE, AWAY, WRONG] {
+    for script in [READING, WRITING, PARTS, TREE, REV2, AWAY, WRONG] {
         with_subject(|subject| worst_answers(subject, script));
     }
 }
 
 #[test]
 fn silence_ends_at_a_deadline() {
-    for script in [READING, WRITING, PARTS, TREE, AWAY, WRONG] {
+    for script in [READING, WRITING, PARTS, TREE, REV2, AWAY, WRONG] {
         with_subject(|subject| silence_ends(subject, script, Duration::from_secs(4 * 3600)));
     }
 }

@@ -126,6 +126,9 @@ impl Append {
         self.left = announced.map_or(0, |announced| announced.octets.unwrap_or(u64::MAX));
         self.waits = announced.is_none_or(|announced| announced.waits);
         self.end = line.end;
+        if let Some(announced) = &announced {
+            core.permits_literal(announced)?;
+        }
         if !capability::knows_append(&core.config, line, self.messages.len(), self.replaces.is_some()) {
             return Err(Reply::bad("Syntax error"));
         }
@@ -382,7 +385,9 @@ impl Append {
         // A line is short and rare: a copy frees the input for the flow.
         let text = core.inbox.peek(end).to_vec();
         let read = match command::parse_append_line(&text, place, &core.config.limits.bounds) {
-            Ok(None) => match announced.map(|announced| super::read::take_part(core, announced)) {
+            Ok(None) => match announced.map(|announced| {
+                core.permits_literal(&announced).and_then(|()| super::read::take_part(core, announced))
+            }) {
                 Some(Ok(())) => {
                     self.stage = Stage::Line;
                     return Step::Flush;

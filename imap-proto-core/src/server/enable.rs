@@ -4,6 +4,7 @@ use bytes::BufMut;
 
 use super::condstore;
 use super::state::{Core, Step, finish};
+use crate::capability;
 use crate::command::Command;
 use crate::response::{Quoted, Reply};
 
@@ -13,6 +14,8 @@ bitflags::bitflags! {
     pub(super) struct Enabled: u8 {
         /// RFC 6855 §3.
         const UTF8 = 1;
+        /// RFC 9051 appendix A.
+        const REV2 = 2;
     }
 }
 
@@ -44,7 +47,25 @@ const TABLE: &[Row] = &[
             core.quoted = Quoted::Utf8;
         },
     },
+    Row { name: "IMAP4rev2", needs: capability::REV2, enable: rev2 },
 ];
+
+/// RFC 9051 appendix A, appendix E: names and strings in UTF-8, ESEARCH always, nothing recent any more.
+fn rev2(core: &mut Core) {
+    core.enabled |= Enabled::REV2;
+    core.quoted = Quoted::Utf8;
+    if let Some(view) = &mut core.view {
+        view.forget_recent();
+    }
+}
+
+/// What holds from the greeting on: a server without IMAP4rev1 has nothing to be enabled for IMAP4rev2.
+pub(super) fn begin(core: &mut Core) {
+    let config = &core.config;
+    if !config.offers(&["IMAP4rev1"]) && config.offers(capability::REV2) {
+        rev2(core);
+    }
+}
 
 /// Answers ENABLE: what can't be enabled is passed over.
 pub(super) fn enable(core: &mut Core, words: &[&[u8]]) -> Step {

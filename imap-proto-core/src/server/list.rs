@@ -30,7 +30,7 @@ pub(super) struct List {
     stage: Stage,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Wish {
     lsub: bool,
     extended: bool,
@@ -157,7 +157,7 @@ impl List {
             let quoted = core.quoted;
             let told = Told { recent: self.recent.unwrap_or(0), append_limit: core.max_message(), quoted };
             let out = core.outbox.text();
-            self.wish.write(entry, folder, quoted, out);
+            self.wish.write(entry, folder, quoted, None, out);
             // RFC 5819 §2: STATUS of each selectable name that was listed for itself.
             if let Some(folder) = status.filter(|_| entry.picked) {
                 status::write(&entry.name, folder, self.wish.status, told, out);
@@ -245,7 +245,14 @@ impl Wish {
     }
 
     /// One LIST or LSUB response.
-    fn write(&self, entry: &Entry, folder: Option<&Folder>, quoted: Quoted, out: &mut BytesMut) {
+    fn write(
+        &self,
+        entry: &Entry,
+        folder: Option<&Folder>,
+        quoted: Quoted,
+        old_name: Option<&str>,
+        out: &mut BytesMut,
+    ) {
         out.put_slice(if self.lsub { b"* LSUB (" } else { b"* LIST (" });
         let mut first = true;
         let mut attribute = |name: &str| {
@@ -280,6 +287,12 @@ impl Wish {
         }
         out.put_slice(b") \"/\" ");
         response::mailbox(&entry.name, quoted, out);
+        if let Some(old_name) = old_name {
+            // RFC 9051 §6.3.9.7.
+            out.put_slice(b" (\"OLDNAME\" (");
+            response::mailbox(old_name, quoted, out);
+            out.put_slice(b"))");
+        }
         // RFC 5258 §3.5: what below it was picked.
         if self.extended && entry.above_picked {
             out.put_slice(b" (\"CHILDINFO\" (");
@@ -297,6 +310,24 @@ impl Wish {
         }
         out.put_slice(b"\r\n");
     }
+}
+
+/// The LIST response of a mailbox that was opened, with the name it was opened by where that is another.
+pub(super) fn write_opened(core: &mut Core, list: &FolderList, folder: &Folder, path: &[String], name: &[u8]) {
+    let mut entry = Entry::bare(path.join("/"), false);
+    entry.has_children = list.has_children(folder.id);
+    let old_name = names::other_name(core, name, path);
+    let quoted = core.quoted;
+    Wish::default().write(&entry, Some(folder), quoted, old_name.as_deref(), core.out());
+}
+
+/// The LIST response of a name that a command made, gave away or took, when the client wrote it differently
+/// (RFC 9051 §6.3.9.7); `folder` is none when nothing has the name any more.
+pub(super) fn write_renamed(core: &mut Core, folder: Option<&Folder>, path: &[String], old_name: Option<&str>) {
+    let (Some(old_name), true) = (old_name, core.is_rev2()) else { return };
+    let entry = Entry::bare(path.join("/"), false);
+    let quoted = core.quoted;
+    Wish::default().write(&entry, folder, quoted, Some(old_name), core.out());
 }
 
 /// RFC 2342 §5: one personal namespace at the root; no other users' and no shared ones.

@@ -1,10 +1,10 @@
 //! CREATE, DELETE, RENAME, SUBSCRIBE and UNSUBSCRIBE (RFC 9051 §6.3.4 to §6.3.8, RFC 6154 §3).
 
-use mailstore_trait::folder::{FolderList, Role};
+use mailstore_trait::folder::{Folder, FolderList, Role};
 use mailstore_trait::session::CloseReason;
 
-use super::names;
 use super::state::{Core, Flow, Step, finish};
+use super::{list, names};
 use crate::request::{Answer, CreateFolder, DeleteFolder, Folders, Refusal, RenameFolder, RenameInbox, Subscribe};
 use crate::response::{self, Reply};
 
@@ -12,6 +12,8 @@ use crate::response::{self, Reply};
 #[derive(Debug)]
 pub(super) struct Mailbox {
     action: Action,
+    /// The name as the client wrote it, where the mailbox's is another.
+    old_name: Option<String>,
     stage: Stage,
 }
 
@@ -44,23 +46,32 @@ impl Mailbox {
         // RFC 9051 §6.3.4: a delimiter at the end says that names will be made below; here any mailbox can have those.
         let name = name.strip_suffix(b"/").unwrap_or(name);
         match names::path(core, name) {
-            Some(path) if names::may_be_made(core, name, &path) => Mailbox::flow(Action::Create { path, role }),
+            Some(path) if names::may_be_made(core, name, &path) => {
+                let old_name = names::other_name(core, name, &path);
+                Mailbox::flow(Action::Create { path, role }, old_name)
+            }
             _ => finish(Reply::from(Refusal::IllegalName)),
         }
     }
 
     pub(super) fn delete(core: &mut Core, name: &[u8]) -> Step {
         match names::path(core, name) {
-            Some(path) => Mailbox::flow(Action::Delete { path }),
+            Some(path) => {
+                let old_name = names::other_name(core, name, &path);
+                Mailbox::flow(Action::Delete { path }, old_name)
+            }
             None => finish(Reply::from(Refusal::NotFound)),
         }
     }
 
-    pub(super) fn rename(core: &mut Core, from: &[u8], to: &[u8]) -> Step {
+    pub(super) fn rename(core: &mut Core, old: &[u8], to: &[u8]) -> Step {
         let to = to.strip_suffix(b"/").unwrap_or(to);
-        match (names::path(core, from), names::path(core, to)) {
+        match (names::path(core, old), names::path(core, to)) {
             (Some(from), Some(path)) if names::may_be_made(core, to, &path) => {
-                Mailbox::flow(Action::Rename { from, to: path })
+                // RFC 9051 §6.3.6: either name may have been written differently; the old one is told.
+                let differs = names::other_name(core, old, &from).or_else(|| names::other_name(core, to, &path));
+                let old_name = differs.and_then(|_| names::decode(core, old).map(std::borrow::Cow::into_owned));
+                Mailbox::flow(Action::Rename { from, to: path }, old_name)
             }
             (None, _) => finish(Reply::from(Refusal::NotFound)),
             _ => finish(Reply::from(Refusal::IllegalName)),
@@ -69,13 +80,13 @@ impl Mailbox {
 
     pub(super) fn subscribe(core: &mut Core, name: &[u8], subscribed: bool) -> Step {
         match names::path(core, name) {
-            Some(path) => Mailbox::flow(Action::Subscribe { path, subscribed }),
+            Some(path) => Mailbox::flow(Action::Subscribe { path, subscribed }, None),
             None => finish(Reply::from(Refusal::IllegalName)),
         }
     }
 
-    fn flow(action: Action) -> Step {
-        Step::Go(Flow::Mailbox(Box::new(Mailbox { action, stage: Stage::Start })))
+    fn flow(action: Action, old_name: Option<String>) -> Step {
+        Step::Go(Flow::Mailbox(Box::new(Mailbox { action, old_name, stage: Stage::Start })))
     }
 
     pub(super) fn poll(&mut self, core: &mut Core) -> Step {
@@ -91,6 +102,7 @@ impl Mailbox {
             },
             Stage::Answered(Answer::Folders(Ok(list))) => self.change(core, &list),
             Stage::Answered(Answer::CreateFolder(Ok(folder))) => {
+                self.tell(core, Some(&folder));
                 let done = Reply::ok("CREATE completed");
                 if !core.config.offers(&["OBJECTID"]) {
                     return finish(done);
@@ -98,10 +110,14 @@ impl Mailbox {
                 // RFC 8474 §4.1.
                 finish(done.with_code(|code| response::mailbox_id(folder.id, folder.uid_validity, code)))
             }
-            Stage::Answered(Answer::RenameFolder(Ok(_)) | Answer::RenameInbox(Ok(_))) => {
+            Stage::Answered(Answer::RenameFolder(Ok(folder)) | Answer::RenameInbox(Ok(folder))) => {
+                self.tell(core, Some(&folder));
                 finish(Reply::ok("RENAME completed"))
             }
-            Stage::Answered(Answer::DeleteFolder(Ok(()))) => finish(Reply::ok("DELETE completed")),
+            Stage::Answered(Answer::DeleteFolder(Ok(()))) => {
+                self.tell(core, None);
+                finish(Reply::ok("DELETE completed"))
+            }
             Stage::Answered(Answer::Subscribe(Ok(()))) => finish(Reply::ok(match self.action {
                 Action::Subscribe { subscribed: false, .. } => "UNSUBSCRIBE completed",
                 _ => "SUBSCRIBE completed",
@@ -123,6 +139,15 @@ impl Mailbox {
 
     pub(super) fn answer(&mut self, answer: Answer) {
         self.stage = Stage::Answered(answer);
+    }
+
+    /// Tells the name that came of what the client wrote.
+    fn tell(&self, core: &mut Core, folder: Option<&Folder>) {
+        let (Action::Create { path, .. } | Action::Delete { path } | Action::Rename { to: path, .. }) = &self.action
+        else {
+            return;
+        };
+        list::write_renamed(core, folder, path, self.old_name.as_deref());
     }
 
     fn change(&mut self, core: &mut Core, list: &FolderList) -> Step {

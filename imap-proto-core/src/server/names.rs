@@ -56,6 +56,13 @@ pub(super) fn decode<'n>(core: &Core, name: &'n [u8]) -> Option<Cow<'n, str>> {
     utf7::decode(name).ok()
 }
 
+/// The name as the client wrote it, when that is not the mailbox's name here: INBOX in another case.
+pub(super) fn other_name(core: &Core, name: &[u8], path: &[String]) -> Option<String> {
+    let name = decode(core, name)?;
+    let name = name.strip_suffix(DELIMITER).unwrap_or(&name);
+    (name != path.join("/")).then(|| name.to_owned())
+}
+
 /// Whether a mailbox may be made with a name that came in UTF-8.
 ///
 /// RFC 9051 §5.1, RFC 6855 §3: it is Net-Unicode, so in normalization form C and without control characters and line

@@ -119,6 +119,9 @@ pub(super) fn take_part(core: &mut Core, announced: Announced) -> Result<(), Rep
 }
 
 fn announces(core: &Core, announced: Announced) -> Announces {
+    if let Err(reply) = core.permits_literal(&announced) {
+        return Announces::Refused(reply);
+    }
     let named = command::head(core.inbox.peek(announced.end)).and_then(|head| Ok((head, head.name?)));
     let (head, name) = match named {
         Ok(named) => named,

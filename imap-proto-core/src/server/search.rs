@@ -104,6 +104,7 @@ impl Search {
     }
 
     fn begin(core: &mut Core, wish: Wish, uid: bool, arguments: &SearchArguments<'_>) -> Result<Search, Reply> {
+        let rev2 = core.is_rev2();
         let Core { view: Some(view), config, name, tag, .. } = core else {
             return Err(Reply::bad("No mailbox is selected"));
         };
@@ -125,6 +126,8 @@ impl Search {
         let wanted = filter(&Selected(view), limits.search, arguments)?;
         let lasting = if updates { Some(Arc::new(filter(&Lasting(view), limits.search, arguments)?)) } else { None };
         let left = view.present(&view.uids().intersection(&wanted.bounds()));
+        // RFC 9051 §6.4.4: SEARCH is always answered with ESEARCH, as if by RETURN (ALL).
+        let always = (rev2 && matches!(wish, Wish::Search)).then_some(SearchReturn::ALL);
         let (word, arrangement) = match wish {
             Wish::Search => ("SEARCH", None),
             Wish::Sort(criteria) => ("SORT", Some(Arrangement::Order(Sorter::new(criteria.as_slice(), limits.order)))),
@@ -133,7 +136,7 @@ impl Search {
         Ok(Search {
             uid,
             word,
-            returns: arguments.returns,
+            returns: arguments.returns.or(always),
             partial: arguments.partial,
             filter: Arc::new(wanted),
             lasting,

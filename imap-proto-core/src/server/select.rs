@@ -1,17 +1,19 @@
 //! SELECT and EXAMINE (RFC 9051 §6.3.2, §6.3.3; RFC 3501 §6.3.1, RFC 3501 §6.3.2; RFC 7162 §3.1.2, §3.2.5).
 
+use std::sync::Arc;
+
 use bytes::BufMut;
 use mailstore_trait::flags::SystemFlags;
-use mailstore_trait::folder::FolderView;
+use mailstore_trait::folder::{FolderList, FolderView};
 use mailstore_trait::id::Uid;
 use mailstore_trait::session::CloseReason;
 use mailstore_trait::uid_set::UidSet;
 
 use super::condstore::modseq;
 use super::fetch::Fetch;
-use super::names;
 use super::since::Since;
 use super::state::{Core, Flow, Step, finish};
+use super::{list, names};
 use crate::command::{QResync, SelectParameters};
 use crate::event::Event;
 use crate::request::{self, Answer, Folders, Refusal};
@@ -21,7 +23,10 @@ use crate::view::View;
 /// A mailbox that is being opened.
 #[derive(Debug)]
 pub(super) struct Select {
+    /// As the client wrote it.
+    name: Vec<u8>,
     path: Vec<String>,
+    folders: Arc<FolderList>,
     read_only: bool,
     qresync: Option<QResync>,
     stage: Stage,
@@ -43,7 +48,10 @@ impl Select {
         }
         let qresync = parameters.qresync;
         match names::path(core, name) {
-            Some(path) => Step::Go(Flow::Select(Box::new(Select { path, read_only, qresync, stage: Stage::Start }))),
+            Some(path) => {
+                let (name, folders, stage) = (name.to_vec(), Arc::default(), Stage::Start);
+                Step::Go(Flow::Select(Box::new(Select { name, path, folders, read_only, qresync, stage })))
+            }
             None => finish(Reply::from(Refusal::NotFound)),
         }
     }
@@ -53,7 +61,12 @@ impl Select {
         match std::mem::replace(&mut self.stage, Stage::Await) {
             Stage::Start => core.ask(Folders { account }),
             Stage::Answered(Answer::Folders(Ok(list))) => match names::selectable(&list, &self.path) {
-                Some(folder) => core.ask(request::View { account, folder: folder.id, claim_recent: !self.read_only }),
+                Some(folder) => {
+                    let claim_recent = !self.read_only && !core.is_rev2();
+                    let folder = folder.id;
+                    self.folders = list;
+                    core.ask(request::View { account, folder, claim_recent })
+                }
                 None => finish(Reply::from(Refusal::NotFound)),
             },
             Stage::Answered(Answer::View(Ok(view))) => self.opened(core, &view),
@@ -70,7 +83,11 @@ impl Select {
     }
 
     fn opened(&mut self, core: &mut Core, opened: &FolderView) -> Step {
-        let view = View::new(opened, self.read_only);
+        let mut view = View::new(opened, self.read_only);
+        let rev2 = core.is_rev2();
+        if rev2 {
+            view.forget_recent();
+        }
         let exists = view.uids().len();
         let out = core.outbox.text();
         let flags = |out: &mut bytes::BytesMut| {
@@ -90,9 +107,11 @@ impl Select {
         }
         out.put_slice(b"] Flags that stay\r\n");
         response::count(u64::from(exists), "EXISTS", out);
-        response::count(view.recent().len(), "RECENT", out);
-        // RFC 3501 §7.1: the number of the first message without \Seen.
-        if let Some(seq) = opened.first_unseen.and_then(|uid| view.seq(uid)) {
+        if !rev2 {
+            response::count(view.recent().len(), "RECENT", out);
+        }
+        // RFC 3501 §7.1: the number of the first message without \Seen. RFC 9051 appendix E has done without.
+        if let Some(seq) = opened.first_unseen.filter(|_| !rev2).and_then(|uid| view.seq(uid)) {
             out.put_slice(b"* OK [UNSEEN ");
             response::number(u64::from(seq.value()), out);
             out.put_slice(b"] First unseen\r\n");
@@ -112,6 +131,10 @@ impl Select {
             out.put_slice(b"* OK [");
             response::highest_modseq(view.highest(), out);
             out.put_slice(b"] Highest\r\n");
+        }
+        if rev2 {
+            // RFC 9051 §6.3.2: the mailbox by its name here.
+            list::write_opened(core, &self.folders, &opened.folder, &self.path, &self.name);
         }
         core.view = Some(view);
         core.event(Event::Selected { mailbox: self.path.join("/"), exists });

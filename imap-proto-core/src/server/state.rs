@@ -34,7 +34,7 @@ use crate::capability::{self, Facts};
 use crate::command::Name;
 use crate::config::Config;
 use crate::event::Event;
-use crate::frame::Framer;
+use crate::frame::{Announced, Framer};
 use crate::request::{Answer, Answered, Authenticated, Request};
 use crate::response::{Quoted, Reply};
 use crate::view::View;
@@ -308,6 +308,25 @@ impl Core {
     /// Whether pages and ranges may be asked for.
     pub(super) fn has_room(&self) -> bool {
         self.unsent + self.outbox.len() < self.config.limits.low_water
+    }
+
+    /// Whether IMAP4rev2 is spoken (RFC 9051 appendix A).
+    pub(super) fn is_rev2(&self) -> bool {
+        self.enabled.contains(Enabled::REV2)
+    }
+
+    /// Whether a literal may come as it was announced (RFC 7888 §3, §5).
+    ///
+    /// # Errors
+    /// The answer to one that may not.
+    pub(super) fn permits_literal(&self, announced: &Announced) -> Result<(), Reply> {
+        // RFC 7888 §5: with LITERAL- up to this many octets come without waiting.
+        const SMALL: u64 = 4096;
+        let small = || announced.octets.is_some_and(|octets| octets <= SMALL) && self.config.offers(&["LITERAL-"]);
+        if announced.waits || self.config.offers(&["LITERAL+"]) || small() {
+            return Ok(());
+        }
+        Err(Reply::bad("Such a literal has to wait").with_code(|code| code.put_slice(b"TOOBIG")))
     }
 
     /// The largest message that may be appended.

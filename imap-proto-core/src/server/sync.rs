@@ -120,7 +120,7 @@ impl Sync {
                 }
                 // RFC 3501 §2.3.2: recent to the first session that is told of them.
                 // RFC 3501 §6.3.2: one that opened the mailbox with EXAMINE is told too, and leaves them recent.
-                Stage::Claim if view.has_added() => {
+                Stage::Claim if view.has_added() && !core.is_rev2() => {
                     let claim_recent = !view.is_read_only();
                     self.stage = Stage::AwaitClaim;
                     return Syncing::Step(core.ask(View { account, folder, claim_recent }));
@@ -131,7 +131,12 @@ impl Sync {
                         self.stage = Stage::Tell;
                         return Syncing::Step(Step::Drain);
                     }
-                    let may = May { expunge: may_expunge(core), modseq: core.condstore, vanished: core.qresync };
+                    let may = May {
+                        expunge: may_expunge(core),
+                        recent: !core.is_rev2(),
+                        modseq: core.condstore,
+                        vanished: core.qresync,
+                    };
                     let Some(view) = &mut core.view else { return Syncing::Done };
                     if view.tell(may, core.outbox.text()) {
                         self.stage = Stage::Tell;
