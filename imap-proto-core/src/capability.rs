@@ -109,6 +109,7 @@ const TABLE: &[Row] = &[
     Row { name: "SAVEDATE", when: AFTER_LOGIN },           // RFC 8514 §3
     // RFC 6855 §3: nothing of it works without ENABLE.
     Row { name: "UTF8=ACCEPT", when: |facts| facts.logged_in && facts.config.offers(&["ENABLE"]) },
+    Row { name: "PREVIEW", when: AFTER_LOGIN },     // RFC 8970 §1
     Row { name: "MULTIAPPEND", when: AFTER_LOGIN }, // RFC 3502
     Row { name: "CATENATE", when: AFTER_LOGIN },    // RFC 4469 §5
     Row { name: "REPLACE", when: AFTER_LOGIN },     // RFC 8508 §3.1
@@ -155,6 +156,7 @@ pub(crate) fn knows(config: &Config, command: &Command<'_>) -> bool {
                 FetchItem::EmailId | FetchItem::ThreadId => objectid(),
                 FetchItem::SaveDate => savedate(),
                 FetchItem::BinarySize(_) => binary(),
+                FetchItem::Preview { .. } => config.offers(&["PREVIEW"]),
                 FetchItem::Section(section) => section.spelling != Spelling::Binary || binary(),
                 _ => true,
             };

@@ -35,6 +35,11 @@ pub enum FetchItem<'a> {
     SaveDate,
     /// `BINARY.SIZE[…]`: how many octets a part has once it is decoded (RFC 3516 §4.2).
     BinarySize(Part),
+    /// `PREVIEW`: the beginning of its text (RFC 8970 §3).
+    Preview {
+        /// Whether one that has to be made first may be left out (RFC 8970 §4.1).
+        lazy: bool,
+    },
     /// `BODY[…]`, `BODY.PEEK[…]`, the `RFC822` forms, `BINARY[…]` and `BINARY.PEEK[…]`.
     Section(BodySection<'a>),
 }
@@ -128,6 +133,7 @@ impl FetchItem<'_> {
             FetchItem::ThreadId => FetchItem::ThreadId,
             FetchItem::SaveDate => FetchItem::SaveDate,
             FetchItem::BinarySize(part) => FetchItem::BinarySize(part),
+            FetchItem::Preview { lazy } => FetchItem::Preview { lazy },
             FetchItem::Section(BodySection { spelling, peek, section, partial }) => {
                 let section = Section { part: section.part, of: section.of.into_owned() };
                 FetchItem::Section(BodySection { spelling, peek, section, partial })
@@ -199,6 +205,7 @@ fn item<'a>(cursor: &mut Cursor<'a>, bounds: &Bounds) -> Result<FetchItem<'a>> {
         6 if is(b"MODSEQ") => FetchItem::ModSeq,
         6 if is(b"RFC822") => whole(Spelling::Rfc822, SectionOf::Whole, false),
         7 if is(b"EMAILID") => FetchItem::EmailId,
+        7 if is(b"PREVIEW") => FetchItem::Preview { lazy: lazy(cursor)? },
         8 if is(b"THREADID") => FetchItem::ThreadId,
         8 if is(b"SAVEDATE") => FetchItem::SaveDate,
         8 if is(b"ENVELOPE") => FetchItem::Envelope,
@@ -218,6 +225,22 @@ fn item<'a>(cursor: &mut Cursor<'a>, bounds: &Bounds) -> Result<FetchItem<'a>> {
         _ => return from.fail(Expected::FetchItem),
     };
     Ok(item)
+}
+
+/// RFC 8970 §6, preview-mod: `(LAZY)` behind the item. Other parentheses there belong to FETCH.
+fn lazy(cursor: &mut Cursor<'_>) -> Result<bool> {
+    let mut ahead = *cursor;
+    if !(ahead.eat(b' ') && ahead.eat(b'(') && ahead.eat_word(b"LAZY")) {
+        return Ok(false);
+    }
+    *cursor = ahead;
+    while !cursor.eat(b')') {
+        cursor.space()?;
+        if !cursor.eat_word(b"LAZY") {
+            return cursor.fail(Expected::Option);
+        }
+    }
+    Ok(true)
 }
 
 /// A section in its brackets. RFC 9051 §9, section-binary: only a part.
@@ -347,6 +370,9 @@ mod tests {
         assert_eq!(one("BINARY[1.2]<0.5>").spelling, Spelling::Binary);
         assert!(one("binary.peek[]").peek);
         assert_eq!(parse("BINARY.SIZE[2]").unwrap()[0], FetchItem::BinarySize(smallvec![2]));
+        assert_eq!(parse("(PREVIEW (LAZY) FLAGS)").unwrap()[0], FetchItem::Preview { lazy: true });
+        assert_eq!(parse("PREVIEW").unwrap()[0], FetchItem::Preview { lazy: false });
+        assert_eq!(parse("(preview (lazy LAZY))").unwrap()[0], FetchItem::Preview { lazy: true });
         assert!(one("RFC822.HEADER").peek);
         assert!(!one("RFC822.TEXT").peek);
         assert_eq!(parse("(UID FLAGS BODY BODYSTRUCTURE RFC822.SIZE)").unwrap().len(), 5);
@@ -374,6 +400,9 @@ mod tests {
             "BINARY[1.MIME]",
             "BINARY[1.]",
             "BINARY.SIZE",
+            "PREVIEW (LAZY",
+            "PREVIEW (LAZY OTHER)",
+            "(PREVIEW (OTHER))",
             "BINARY.SIZE[1]<0.1>",
             "NONSENSE",
             "(FLAGS  UID)",

@@ -11,6 +11,7 @@
 //! ```
 
 mod binary;
+mod preview;
 pub(super) mod section;
 
 use bytes::{BufMut, BytesMut};
@@ -379,6 +380,7 @@ impl Fetch {
                     self.binary(core, page, row, skeleton, section)?;
                 }
                 FetchItem::Section(section) => self.section(core, page, row, skeleton, section)?,
+                FetchItem::Preview { lazy } => self.preview(core, page, row, *lazy)?,
                 FetchItem::BinarySize(part) => self.binary_size(core, page, row, skeleton, part)?,
                 item => {
                     self.space(core);
@@ -479,7 +481,7 @@ impl Fetch {
                 write_date(row.save_date.at_offset(0), out);
                 out.put_u8(b'"');
             }
-            FetchItem::Section(_) | FetchItem::BinarySize(_) => {}
+            FetchItem::Section(_) | FetchItem::BinarySize(_) | FetchItem::Preview { .. } => {}
         }
     }
 
@@ -515,6 +517,7 @@ fn projection(items: &[FetchItem<'_>]) -> Projection {
             FetchItem::Envelope | FetchItem::Body | FetchItem::BodyStructure => {
                 Projection::SKELETON | Projection::DATES
             }
+            FetchItem::Preview { .. } => Projection::SUMMARY | Projection::DATES,
             FetchItem::BinarySize(part) if part.is_empty() => Projection::DATES,
             FetchItem::Section(section)
                 if section.section.part.is_empty() && section.section.of == SectionOf::Whole =>

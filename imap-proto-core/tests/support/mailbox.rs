@@ -17,6 +17,7 @@ use mailstore_trait::batch::{AddItem, Batch, Content, Op};
 use mailstore_trait::flags::{FlagChange, FlagSet, Keyword, SystemFlags};
 use mailstore_trait::folder::{Folder, Role};
 use mailstore_trait::id::{AccountId, BatchId, Uid};
+use mailstore_trait::item::Projection;
 use mailstore_trait::sasl::Mechanism;
 use mailstore_trait::session::{LayerInfo, Output, Peer, Session};
 use mailstore_trait::store::{MailStore, UploadOptions};
@@ -386,6 +387,14 @@ pub(crate) fn asked(request: &Request) -> Asked {
 
 /// `ok` for the store's own answer, `decline`, or the name of a refusal.
 pub(crate) fn answer(fulfiller: &mut Fulfiller, request: Request, text: &str) -> Result<Answered, String> {
+    // A page of a store that keeps no summaries.
+    let request = match request {
+        Request::Items(mut pending) if text == "bare" => {
+            pending.query.options.projection.remove(Projection::SUMMARY);
+            return Ok(now(fulfiller.answer(Request::Items(pending))));
+        }
+        request => request,
+    };
     if text == "ok" {
         return Ok(now(fulfiller.answer(request)));
     }

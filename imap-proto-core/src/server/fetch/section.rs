@@ -11,6 +11,7 @@ use mailstore_trait::item::{ItemPage, ItemRow};
 use mailstore_trait::mime::{Fields, SkeletonRef, Specifier};
 
 use super::binary::Decoding;
+use super::preview::Previewing;
 use super::{Fetch, refused_section};
 use crate::command::{BodySection, Section, SectionOf, Spelling, Text};
 use crate::request::Refusal;
@@ -29,6 +30,8 @@ pub(super) enum Reading {
     Literal { offset: u64, left: u64, piece: Option<Bytes> },
     /// A part that is decoded.
     Decoding(Box<Decoding>),
+    /// A message of which a preview is made.
+    Previewing(Box<Previewing>),
     /// A header, gathered until it is whole.
     Header { email: EmailId, range: Range<u64>, octets: BytesMut, done: Option<Result<(), Refusal>> },
 }
@@ -50,6 +53,7 @@ impl Reading {
                 _ => false,
             },
             Reading::Decoding(decoding) => decoding.answered(answer),
+            Reading::Previewing(previewing) => previewing.answered(answer),
             Reading::Header { range, octets, done, .. } => {
                 match answer {
                     Ok(piece) => {
