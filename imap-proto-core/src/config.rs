@@ -120,6 +120,8 @@ pub struct Limits {
     pub stall: Duration,
     /// Between `* OK` in IDLE, so that nothing on the way takes the connection for dead.
     pub keep_alive: Duration,
+    /// Between reports of a command that takes long (RFC 9585 §4).
+    pub progress: Duration,
     /// Of one IDLE. RFC 2177 has clients end it before 29 minutes.
     pub idle_command: Duration,
     /// Until a question is answered; commits have ten times as long.
@@ -159,6 +161,7 @@ impl Default for Limits {
             idle: Duration::from_secs(31 * 60),
             stall: Duration::from_secs(5 * 60),
             keep_alive: Duration::from_secs(120),
+            progress: Duration::from_secs(15),
             idle_command: Duration::from_secs(30 * 60),
             answer: Duration::from_secs(60),
         }

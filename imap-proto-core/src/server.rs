@@ -100,6 +100,8 @@ struct Clock {
     line: Option<Instant>,
     /// The end of the last command.
     command: Option<Instant>,
+    /// The first question of the command that runs, or the last report of it.
+    working: Option<Instant>,
     /// When the question that is out was asked, and whether it is a commit.
     asked: Option<(Instant, bool)>,
     /// When the driver last sent something, and what it held then.
@@ -183,6 +185,25 @@ impl Server {
         }
     }
 
+    /// Says that a command takes long. RFC 9585 §4: so that a client does not give it up.
+    fn tell_progress(&mut self, now: Instant) {
+        if self.progress_deadline().is_some_and(|at| now >= at)
+            && let Some(progress) = self.flow.progress()
+        {
+            self.clock.working = Some(now);
+            self.core.in_progress(progress);
+        }
+    }
+
+    /// When a command that runs is to be reported of; nothing while it can't be.
+    fn progress_deadline(&self) -> Option<Instant> {
+        let offered = self.core.login.is_some() && self.core.config.offers(&["INPROGRESS"]);
+        let working = self.clock.working.filter(|_| offered && self.core.closing.is_none())?;
+        // What a peer does not take is not added to.
+        (self.core.has_room() && self.flow.progress().is_some())
+            .then(|| working.checked_add(self.core.config.limits.progress))?
+    }
+
     fn answer_deadline(&self) -> Option<Instant> {
         let (asked, commit) = self.clock.asked?;
         let answer = self.core.config.limits.answer;
@@ -230,7 +251,8 @@ impl Server {
             return Ok(Output::Close(reason));
         }
         if self.core.asking.is_out() {
-            return Err(self.wait(self.answer_deadline(), false));
+            let deadline = [self.answer_deadline(), self.progress_deadline()].into_iter().flatten().min();
+            return Err(self.wait(deadline, false));
         }
         if self.layering || self.core.outbox.len() >= self.core.config.limits.low_water {
             return Err(self.wait(None, false));
@@ -248,11 +270,13 @@ impl Server {
             match self.flow.poll(&mut self.core) {
                 Step::Ask(request) => {
                     self.clock.asked = Some((now, is_commit(&request)));
+                    self.clock.working.get_or_insert(now);
                     return Ok(Output::Request(request));
                 }
                 Step::Go(flow) => {
                     if matches!(flow, Flow::Ready) && !was_ready {
                         self.clock.command = Some(now);
+                        self.clock.working = None;
                     }
                     self.clock.buffered = self.core.inbox.len();
                     self.clock.line = (self.clock.buffered > 0).then_some(now);
@@ -341,6 +365,7 @@ impl Session for Server {
             login::write_greeting(&mut self.core);
         }
         self.check_deadlines(now);
+        self.tell_progress(now);
         let next = self.next(now);
         // A question does not wait for what was said before: replies of commands behind each other leave together.
         if let Ok(Output::Request(_)) = next {

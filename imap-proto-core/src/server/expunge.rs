@@ -10,7 +10,7 @@ use mailstore_trait::query::{Filter, Test};
 use mailstore_trait::session::CloseReason;
 use mailstore_trait::uid_set::UidSet;
 
-use super::state::{Core, Flow, Step, finish};
+use super::state::{Core, Flow, Progress, Step, finish};
 use super::store::refused;
 use super::sync::Finish;
 use crate::command::SequenceSet;
@@ -24,6 +24,9 @@ pub(super) struct Expunge {
     close: bool,
     /// Messages to look at.
     scope: UidSet,
+    /// Messages there are to look at, and messages removed.
+    asked: u64,
+    removed: u64,
     /// Messages with `\Deleted`.
     deleted: UidSet,
     /// Whether a message was removed.
@@ -49,7 +52,15 @@ impl Expunge {
     }
 
     fn flow(close: bool, scope: UidSet) -> Flow {
-        Flow::Expunge(Box::new(Expunge { close, scope, deleted: UidSet::new(), any: false, answer: None }))
+        Flow::Expunge(Box::new(Expunge {
+            close,
+            asked: scope.len(),
+            removed: 0,
+            scope,
+            deleted: UidSet::new(),
+            any: false,
+            answer: None,
+        }))
     }
 
     pub(super) fn poll(&mut self, core: &mut Core) -> Step {
@@ -95,10 +106,19 @@ impl Expunge {
         if self.any { Step::Go(Flow::Finish(Box::new(Finish::expunged(done)))) } else { finish(done) }
     }
 
+    /// Messages looked at, then messages removed.
+    pub(super) fn progress(&self) -> Progress {
+        let looking = !self.scope.is_empty();
+        let done = if looking { self.asked - self.scope.len() } else { self.removed };
+        let goal = if looking { self.asked } else { self.removed + self.deleted.len() };
+        Progress { done, goal: Some(goal) }
+    }
+
     pub(super) fn answer(&mut self, core: &mut Core, answer: Answer) {
         if let (Answer::Expunge(Ok(expunged)), Some(view)) = (&answer, &mut core.view) {
             view.note_own_removal(&expunged.uids, expunged.upto);
             self.any |= !expunged.uids.is_empty();
+            self.removed += expunged.uids.len();
         }
         self.answer = Some(answer);
     }

@@ -26,7 +26,7 @@ use mailstore_trait::uid_set::UidSet;
 use super::condstore::modseq;
 use super::search::{after, part};
 use super::since::Since;
-use super::state::{Core, Flow, Step, finish};
+use super::state::{Core, Flow, Progress, Step, finish};
 use super::store::{messages, refused};
 use crate::command::{FetchItem, FetchItems, FetchModifiers, SectionOf, SequenceSet, Spelling};
 use crate::event::Event;
@@ -168,6 +168,13 @@ impl Fetch {
                 Step::Flush
             }
         }
+    }
+
+    /// Nothing while a row is half written.
+    pub(super) fn progress(&self) -> Option<Progress> {
+        let left = (self.left.len() + self.chunk.len()).min(self.asked);
+        let between = self.page.is_none() || self.item.is_none();
+        between.then(|| Progress { done: self.asked - left, goal: Some(self.asked) })
     }
 
     pub(super) fn answer(&mut self, core: &mut Core, answer: Answer) {

@@ -36,7 +36,7 @@ use crate::config::Config;
 use crate::event::Event;
 use crate::frame::{Announced, Framer};
 use crate::request::{Answer, Answered, Authenticated, Request};
-use crate::response::{Quoted, Reply};
+use crate::response::{self, Quoted, Reply};
 use crate::view::View;
 
 /// A tag, kept while its command runs.
@@ -159,6 +159,24 @@ impl Flow {
         }
     }
 
+    /// How far the command has come, when that may be told now: between responses only.
+    pub(super) fn progress(&self) -> Option<Progress> {
+        match self {
+            Flow::Expunge(flow) => Some(flow.progress()),
+            Flow::Fetch(flow) => flow.progress(),
+            Flow::Store(flow) => flow.progress(),
+            Flow::Transfer(flow) => Some(flow.progress()),
+            Flow::Append(_)
+            | Flow::Finish(_)
+            | Flow::List(_)
+            | Flow::Mailbox(_)
+            | Flow::Search(_)
+            | Flow::Select(_)
+            | Flow::Status(_) => Some(Progress::default()),
+            Flow::Ready | Flow::Discard(_) | Flow::Idle(_) | Flow::Login(_) | Flow::Sasl(_) | Flow::StartTls(_) => None,
+        }
+    }
+
     pub(super) fn answer(&mut self, core: &mut Core, answer: Answer) {
         match self {
             Flow::Append(flow) => flow.answer(core, answer),
@@ -179,6 +197,13 @@ impl Flow {
             Flow::Ready | Flow::Discard(_) | Flow::StartTls(_) => {}
         }
     }
+}
+
+/// Messages done, and of how many; without a goal only that work goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Progress {
+    pub(super) done: u64,
+    pub(super) goal: Option<u64>,
 }
 
 /// RFC 9051 §3: in which states a command is legal.
@@ -267,6 +292,24 @@ impl Core {
         out.put_slice(b"+ ");
         out.put_slice(text);
         out.put_slice(b"\r\n");
+    }
+
+    /// RFC 9585 §4: that the running command is still at work, and how far.
+    pub(super) fn in_progress(&mut self, progress: Progress) {
+        let Core { outbox, tag, .. } = self;
+        let out = outbox.text();
+        out.put_slice(b"* OK [INPROGRESS (");
+        response::string(tag, Quoted::Ascii, out);
+        match progress.goal {
+            Some(goal) => {
+                out.put_u8(b' ');
+                response::number(progress.done, out);
+                out.put_u8(b' ');
+                response::number(goal, out);
+            }
+            None => out.put_slice(b" NIL NIL"),
+        }
+        out.put_slice(b")] Still at work\r\n");
     }
 
     /// The running command's answer.

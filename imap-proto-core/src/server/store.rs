@@ -12,7 +12,7 @@ use mailstore_trait::session::CloseReason;
 use mailstore_trait::uid_set::UidSet;
 
 use super::condstore::modseq;
-use super::state::{Core, Flow, Step, finish};
+use super::state::{Core, Flow, Progress, Step, finish};
 use crate::command::{SequenceSet, StoreAction};
 use crate::request::{Answer, FlagsSet, Refusal, SetFlags};
 use crate::response::{self, Reply};
@@ -102,6 +102,11 @@ impl Store {
                 Step::Flush
             }
         }
+    }
+
+    pub(super) fn progress(&self) -> Option<Progress> {
+        let left = (self.left.len() + self.conflicts.len()).min(self.asked);
+        Some(Progress { done: self.asked - left, goal: Some(self.asked) })
     }
 
     pub(super) fn answer(&mut self, _core: &mut Core, answer: Answer) {

@@ -11,7 +11,7 @@ use mailstore_trait::uid_set::UidSet;
 
 use super::append::try_create;
 use super::names;
-use super::state::{Core, Flow, Step, finish};
+use super::state::{Core, Flow, Progress, Step, finish};
 use super::store::messages;
 use crate::command::SequenceSet;
 use crate::request::{Answer, Copy, Folders, Move, Refusal, Transferred};
@@ -23,6 +23,8 @@ pub(super) struct Transfer {
     moves: bool,
     mailbox: Vec<u8>,
     left: UidSet,
+    /// Messages there are to move or copy.
+    asked: u64,
     to: Option<FolderId>,
     /// COPYUID of a COPY.
     code: BytesMut,
@@ -52,7 +54,7 @@ impl Transfer {
         }
         let (mailbox, code) = (mailbox.to_vec(), BytesMut::new());
         let stage = Stage::Start;
-        Step::Go(Flow::Transfer(Box::new(Transfer { moves, mailbox, left, to: None, code, stage })))
+        Step::Go(Flow::Transfer(Box::new(Transfer { moves, mailbox, asked: left.len(), left, to: None, code, stage })))
     }
 
     pub(super) fn poll(&mut self, core: &mut Core) -> Step {
@@ -97,6 +99,10 @@ impl Transfer {
                 Step::Flush
             }
         }
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        Progress { done: self.asked - self.left.len().min(self.asked), goal: Some(self.asked) }
     }
 
     pub(super) fn answer(&mut self, core: &mut Core, answer: Answer) {
