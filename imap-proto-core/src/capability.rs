@@ -109,8 +109,10 @@ const TABLE: &[Row] = &[
     Row { name: "SAVEDATE", when: AFTER_LOGIN },           // RFC 8514 §3
     // RFC 6855 §3: nothing of it works without ENABLE.
     Row { name: "UTF8=ACCEPT", when: |facts| facts.logged_in && facts.config.offers(&["ENABLE"]) },
-    Row { name: "PREVIEW", when: AFTER_LOGIN },     // RFC 8970 §1
-    Row { name: "INPROGRESS", when: AFTER_LOGIN },  // RFC 9585 §3
+    Row { name: "PREVIEW", when: AFTER_LOGIN },    // RFC 8970 §1
+    Row { name: "INPROGRESS", when: AFTER_LOGIN }, // RFC 9585 §3
+    // RFC 9586 §3.1: nothing of it works without ENABLE.
+    Row { name: "UIDONLY", when: |facts| facts.logged_in && facts.config.offers(&["ENABLE"]) },
     Row { name: "MULTIAPPEND", when: AFTER_LOGIN }, // RFC 3502
     Row { name: "CATENATE", when: AFTER_LOGIN },    // RFC 4469 §5
     Row { name: "REPLACE", when: AFTER_LOGIN },     // RFC 8508 §3.1

@@ -364,6 +364,22 @@ impl Name {
         )
     }
 
+    /// Whether it names messages by their numbers, where another command names them by UID (RFC 9586 §3.2).
+    #[must_use]
+    pub fn is_by_number(self) -> bool {
+        matches!(
+            self,
+            Name::Copy
+                | Name::Fetch
+                | Name::Move
+                | Name::Replace
+                | Name::Search
+                | Name::Sort
+                | Name::Store
+                | Name::Thread
+        )
+    }
+
     /// Whether it brings messages, and so is read line by line ([`parse_append`]).
     #[must_use]
     pub fn appends(self) -> bool {

@@ -4,7 +4,7 @@ mod string;
 
 use bytes::{BufMut, BytesMut};
 use mailstore_trait::flags::{Keyword, SystemFlags};
-use mailstore_trait::id::{FolderId, ModSeq, SeqNum, UidValidity};
+use mailstore_trait::id::{FolderId, ModSeq, SeqNum, Uid, UidValidity};
 use mailstore_trait::uid_set::UidSet;
 
 use crate::command::is_astring;
@@ -26,6 +26,13 @@ pub fn fetch_head(seq: SeqNum, out: &mut BytesMut) {
     out.put_slice(b"* ");
     number(u64::from(seq.value()), out);
     out.put_slice(b" FETCH (");
+}
+
+/// `* 5 UIDFETCH (`, with a UID (RFC 9586 §3.3).
+pub fn uid_fetch_head(uid: Uid, out: &mut BytesMut) {
+    out.put_slice(b"* ");
+    number(u64::from(uid.value()), out);
+    out.put_slice(b" UIDFETCH (");
 }
 
 /// `(\Seen $Forwarded)`
@@ -241,8 +248,6 @@ impl From<LoginFailure> for Reply {
 
 #[cfg(test)]
 mod tests {
-    use mailstore_trait::id::Uid;
-
     use super::*;
 
     fn written(write: impl FnOnce(&mut BytesMut)) -> String {

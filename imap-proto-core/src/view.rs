@@ -106,7 +106,9 @@ pub struct May {
     pub recent: bool,
     /// Whether FETCH brings MODSEQ (RFC 7162 §3.1).
     pub modseq: bool,
-    /// Whether VANISHED is told in place of EXPUNGE (RFC 7162 §3.2.10).
+    /// Whether UIDFETCH is told in place of FETCH (RFC 9586 §3.3).
+    pub uid_only: bool,
+    /// Whether VANISHED is told in place of EXPUNGE (RFC 7162 §3.2.10, RFC 9586 §3.4).
     pub vanished: bool,
 }
 
@@ -508,10 +510,15 @@ impl View {
         let rest = self.changed.split_off(self.changed.len().min(TOLD_AT_ONCE));
         for (uid, change, flags) in std::mem::replace(&mut self.changed, rest) {
             let Some(seq) = self.uids.seq(uid) else { continue };
-            response::fetch_head(seq, out);
-            out.put_slice(b"UID ");
-            response::number(u64::from(uid.value()), out);
-            out.put_slice(b" FLAGS ");
+            if may.uid_only {
+                response::uid_fetch_head(uid, out);
+            } else {
+                response::fetch_head(seq, out);
+                out.put_slice(b"UID ");
+                response::number(u64::from(uid.value()), out);
+                out.put_u8(b' ');
+            }
+            out.put_slice(b"FLAGS ");
             response::flags(flags.system, flags.keywords().iter(), self.recent.contains(uid), out);
             if may.modseq {
                 self.told = self.told.max(change);

@@ -16,6 +16,8 @@ bitflags::bitflags! {
         const UTF8 = 1;
         /// RFC 9051 appendix A.
         const REV2 = 2;
+        /// RFC 9586 §3.1.
+        const UID_ONLY = 4;
     }
 }
 
@@ -47,6 +49,7 @@ const TABLE: &[Row] = &[
             core.quoted = Quoted::Utf8;
         },
     },
+    Row { name: "UIDONLY", needs: &["UIDONLY"], enable: |core| core.enabled |= Enabled::UID_ONLY }, // RFC 9586 §3.1
     Row { name: "IMAP4rev2", needs: capability::REV2, enable: rev2 },
 ];
 
@@ -93,6 +96,23 @@ pub(super) fn permits(core: &Core, command: &Command<'_>) -> Result<(), Reply> {
         Command::Search { arguments, .. } if arguments.charset_named && core.enabled.contains(Enabled::UTF8) => {
             Err(Reply::bad("The charset is UTF-8"))
         }
+        // RFC 9586 §3.5: no message numbers among the keys.
+        Command::Search { arguments, .. } | Command::Sort { arguments, .. } | Command::Thread { arguments, .. }
+            if core.is_uid_only() && arguments.has_numbers() =>
+        {
+            Err(uid_required())
+        }
+        // RFC 9586 §3.7: nor among what a client knows of a mailbox.
+        Command::Select { parameters, .. }
+            if core.is_uid_only() && parameters.qresync.as_ref().is_some_and(|qresync| qresync.matches.is_some()) =>
+        {
+            Err(uid_required())
+        }
         _ => Ok(()),
     }
+}
+
+/// RFC 9586 §3: the answer to message numbers where only UIDs are spoken of.
+pub(super) fn uid_required() -> Reply {
+    Reply::bad("UIDs only").with_code(|code| code.put_slice(b"UIDREQUIRED"))
 }

@@ -97,8 +97,8 @@ impl Fetch {
             Err(reply) => return finish(reply),
         };
         let mut items: FetchItems<'static> = items.into_iter().map(FetchItem::into_owned).collect();
-        // RFC 9051 §6.4.9: UID FETCH always answers with the UID.
-        if uid && !items.contains(&FetchItem::Uid) {
+        // RFC 9051 §6.4.9: UID FETCH always answers with the UID. RFC 9586 §3.3: which its response may be named by.
+        if uid && !core.is_uid_only() && !items.contains(&FetchItem::Uid) {
             items.insert(0, FetchItem::Uid);
         }
         // RFC 7162 §3.1.4.1: CHANGEDSINCE asks for MODSEQ too.
@@ -375,7 +375,11 @@ impl Fetch {
                 if !core.has_room() {
                     return Err(Need::Room);
                 }
-                response::fetch_head(seq, core.out());
+                if core.is_uid_only() {
+                    response::uid_fetch_head(row.uid, core.out());
+                } else {
+                    response::fetch_head(seq, core.out());
+                }
                 self.behind = false;
                 0
             }

@@ -110,8 +110,11 @@ impl Select {
         if !rev2 {
             response::count(view.recent().len(), "RECENT", out);
         }
-        // RFC 3501 §7.1: the number of the first message without \Seen. RFC 9051 appendix E has done without.
-        if let Some(seq) = opened.first_unseen.filter(|_| !rev2).and_then(|uid| view.seq(uid)) {
+        // RFC 3501 §7.1: the number of the first message without \Seen. RFC 9051 appendix E has done without, and RFC 9586
+        // §3 tells no numbers.
+        let told = !rev2 && !core.is_uid_only();
+        let out = core.outbox.text();
+        if let Some(seq) = opened.first_unseen.filter(|_| told).and_then(|uid| view.seq(uid)) {
             out.put_slice(b"* OK [UNSEEN ");
             response::number(u64::from(seq.value()), out);
             out.put_slice(b"] First unseen\r\n");

@@ -265,6 +265,9 @@ impl Core {
         if capability::of_command(name).is_some_and(|capability| self.config.disabled.contains(capability)) {
             return Err(Reply::bad("Unknown command"));
         }
+        if name.is_by_number() && self.is_uid_only() {
+            return Err(super::enable::uid_required());
+        }
         match phase_of(name) {
             Phase::NotAuthenticated if self.login.is_some() => Err(Reply::bad("Already logged in")),
             Phase::Authenticated | Phase::Selected if self.login.is_none() => Err(Reply::bad("Log in first")),
@@ -356,6 +359,11 @@ impl Core {
     /// Whether IMAP4rev2 is spoken (RFC 9051 appendix A).
     pub(super) fn is_rev2(&self) -> bool {
         self.enabled.contains(Enabled::REV2)
+    }
+
+    /// Whether messages are told by UID and never by number (RFC 9586 §3).
+    pub(super) fn is_uid_only(&self) -> bool {
+        self.enabled.contains(Enabled::UID_ONLY)
     }
 
     /// Whether a literal may come as it was announced (RFC 7888 §3, §5).

@@ -154,7 +154,7 @@ impl Store {
             self.stage = Stage::Rows(page, from);
             return Step::Drain;
         }
-        let low_water = core.config.limits.low_water;
+        let (low_water, uid_only) = (core.config.limits.low_water, core.is_uid_only());
         let Core { view: Some(view), outbox, condstore, .. } = core else { return finish(self.done(core)) };
         let condstore = *condstore;
         let out = outbox.text();
@@ -163,9 +163,13 @@ impl Store {
             // What others changed and the client need not know yet is told with our own change.
             let unknown = self.unchanged_since.is_some_and(|since| since > view.at());
             if let Some(seq) = view.seq(row.uid) {
-                response::fetch_head(seq, out);
+                if uid_only {
+                    response::uid_fetch_head(row.uid, out);
+                } else {
+                    response::fetch_head(seq, out);
+                }
                 // RFC 7162 §3.2.4: whoever is told mod-sequences is told UIDs with them.
-                let (flags, uid) = (self.tell || failed || unknown, self.uid || condstore);
+                let (flags, uid) = (self.tell || failed || unknown, (self.uid || condstore) && !uid_only);
                 write_row(&page, row, view.recent().contains(row.uid), (uid, flags, condstore), out);
                 out.put_slice(b")\r\n");
             }
@@ -216,8 +220,13 @@ fn write_row(
         out.put_slice(if uid { b" FLAGS " } else { b"FLAGS " });
         response::flags(row.flags, page.keywords(row), recent, out);
     }
-    if modseq {
+    if modseq && (uid || flags) {
         response::modseq(row.change, out);
+    } else if modseq {
+        // RFC 9586 §3.3: the UID stands before.
+        out.put_slice(b"MODSEQ (");
+        response::number(row.change.value(), out);
+        out.put_u8(b')');
     }
 }
 

@@ -135,7 +135,8 @@ impl Sync {
                         expunge: may_expunge(core),
                         recent: !core.is_rev2(),
                         modseq: core.condstore,
-                        vanished: core.qresync,
+                        uid_only: core.is_uid_only(),
+                        vanished: core.qresync || core.is_uid_only(),
                     };
                     let Some(view) = &mut core.view else { return Syncing::Done };
                     if view.tell(may, core.outbox.text()) {

@@ -7,8 +7,8 @@ use mailstore_trait::id::ItemId;
 
 use super::*;
 
-const HOLD: May = May { expunge: false, recent: true, modseq: false, vanished: false };
-const ALL: May = May { expunge: true, recent: true, modseq: false, vanished: false };
+const HOLD: May = May { expunge: false, recent: true, modseq: false, vanished: false, uid_only: false };
+const ALL: May = May { expunge: true, recent: true, modseq: false, vanished: false, uid_only: false };
 
 fn uid(value: u32) -> Uid {
     Uid::new(value).unwrap()
