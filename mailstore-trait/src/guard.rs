@@ -47,6 +47,7 @@ use crate::leases::Leases;
 use crate::metadata::MetadataStore;
 use crate::queue::QueueStore;
 use crate::quota::QuotaStore;
+use crate::search::SearchStore;
 use crate::store::{AccountState, Caps, MailStore, Upload, UploadOptions, ViewOptions};
 use crate::uid_set::UidSet;
 
@@ -371,5 +372,9 @@ where
 
     fn as_metadata(&self) -> Option<&dyn MetadataStore> {
         self.store.as_metadata().map(|_| -> &dyn MetadataStore { self })
+    }
+
+    fn as_search(&self) -> Option<&dyn SearchStore> {
+        self.store.as_search().map(|_| -> &dyn SearchStore { self })
     }
 }

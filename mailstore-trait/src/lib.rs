@@ -12,6 +12,7 @@
 //! | [`proxy`] | who is behind a load balancer |
 //! | [`store`] | the contract a storage backend keeps (feature `async`) |
 //! | [`quota`], [`acl`], [`metadata`] | what a store may keep beside mail: limits, rights, annotations |
+//! | [`search`] | the full-text index a store may keep (feature `async`) |
 //! | [`guard`] | a store as one principal may see it (feature `async`) |
 //! | [`hints`], [`leases`], [`directory`], [`auth`] | news, exclusive rights, people and their logins (feature `async`) |
 //! | [`environment`] | the clock and the randomness a fulfiller is given (feature `async`) |
@@ -35,6 +36,8 @@ pub mod proxy;
 pub mod query;
 pub mod quota;
 pub mod sasl;
+#[cfg(feature = "async")]
+pub mod search;
 pub mod session;
 pub mod uid_set;
 

@@ -33,6 +33,7 @@ use crate::leases::Leases;
 use crate::metadata::MetadataStore;
 use crate::queue::QueueStore;
 use crate::quota::QuotaStore;
+use crate::search::SearchStore;
 use crate::uid_set::UidSet;
 
 /// What a store can do in one step.
@@ -249,6 +250,11 @@ pub trait MailStore: Send + Sync {
 
     /// Annotations, when this store keeps them; without, METADATA is off the wire.
     fn as_metadata(&self) -> Option<&dyn MetadataStore> {
+        None
+    }
+
+    /// The full-text index, when this store keeps one.
+    fn as_search(&self) -> Option<&dyn SearchStore> {
         None
     }
 }

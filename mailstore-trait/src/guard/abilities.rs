@@ -4,11 +4,13 @@ use std::ops::Deref;
 
 use super::{Guard, Needs};
 use crate::acl::{Acl, AclChange, AclStore, Allowed, Rights};
-use crate::error::{AclError, MetadataError, OpError, QuotaError};
+use crate::error::{AclError, MetadataError, OpError, QuotaError, ReadError};
 use crate::future::BoxFuture;
 use crate::id::{AccountId, FolderId};
 use crate::metadata::{Entry, EntryChange, MetadataLimits, MetadataStore, Scope, Subject, Wanted};
+use crate::query::Filter;
 use crate::quota::{Quota, QuotaLimits, QuotaStore};
+use crate::search::{Candidates, SearchStore};
 use crate::store::MailStore;
 
 /// RFC 5464 §3.3: one of these beside the look-up right.
@@ -190,6 +192,25 @@ where
                 return Err(MetadataError::Denied);
             }
             metadata.set_entries(subject, changes, limits).await
+        })
+    }
+}
+
+impl<S> SearchStore for Guard<S>
+where
+    S: Deref + Send + Sync,
+    S::Target: MailStore,
+{
+    fn candidates<'a>(
+        &'a self,
+        account: AccountId,
+        folder: FolderId,
+        filter: &'a Filter,
+    ) -> BoxFuture<'a, Result<Option<Candidates>, ReadError>> {
+        Box::pin(async move {
+            self.readable(account).await?.reads(folder)?;
+            let Some(index) = self.store.as_search() else { return Ok(None) };
+            index.candidates(account, folder, filter).await
         })
     }
 }

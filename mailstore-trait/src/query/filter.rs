@@ -316,11 +316,17 @@ impl Filter {
     /// Every wanted message is one of these: what has to be looked at.
     #[must_use]
     pub fn bounds(&self) -> UidSet {
+        self.bounds_with(|_| None)
+    }
+
+    /// The same with somebody who knows for some tests which messages may answer them with yes.
+    #[must_use]
+    pub fn bounds_with(&self, mut may: impl FnMut(&Test) -> Option<UidSet>) -> UidSet {
         let mut stack: Vec<UidSet> = Vec::new();
         for node in &self.nodes {
             let bounds = match node {
                 Node::Test(Test::Uids(uids)) => uids.clone(),
-                Node::Test(_) => UidSet::all(),
+                Node::Test(test) => may(test).unwrap_or_else(UidSet::all),
                 Node::And(n) => operands(&mut stack, *n).fold(UidSet::all(), |all, set| all.intersection(&set)),
                 Node::Or(n) => operands(&mut stack, *n).fold(UidSet::new(), union),
                 Node::Not => {
@@ -688,6 +694,9 @@ mod tests {
         assert_eq!(Filter::not(uids(1, 2)).bounds(), UidSet::all());
         assert_eq!(Filter::any([uids(1, 2), flag(1).into()]).bounds(), UidSet::all());
         assert!(Filter::nothing().bounds().is_empty());
+        let with = |filter: Filter| filter.bounds_with(|_| Some(uids(3, 4).bounds()));
+        assert_eq!(with(Filter::all([flag(1).into(), uids(4, 9)])), uids(4, 4).bounds());
+        assert_eq!(with(Filter::not(flag(1))), UidSet::all(), "who may match may also not");
     }
 
     #[test]

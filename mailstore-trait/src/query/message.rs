@@ -23,7 +23,7 @@ use crate::mime::header::Fields;
 use crate::mime::{self, PartKind, PartRef, Scanner, SkeletonRef, decode};
 
 /// Octets of one header field that are looked at, its name included: as many as the skeleton keeps of one.
-const FIELD: usize = 64 * 1024;
+pub(super) const FIELD: usize = 64 * 1024;
 
 /// Where a search inside a message stands. Kept between steps; the question is passed in anew each time.
 #[derive(Debug)]
@@ -68,13 +68,13 @@ enum Current {
 }
 
 #[derive(Debug)]
-struct Segment {
-    octets: Range<u64>,
-    kind: Kind,
+pub(super) struct Segment {
+    pub(super) octets: Range<u64>,
+    pub(super) kind: Kind,
 }
 
 #[derive(Debug)]
-enum Kind {
+pub(super) enum Kind {
     /// The message's own header.
     Header,
     /// The header of a message inside it: body of the outer one.
@@ -340,7 +340,7 @@ fn reads_header(kind: &Kind, test: &Test) -> bool {
 ///
 /// RFC 9051 §6.4.4: a server may leave out parts that are not text. Bodies of `text` parts, and of `message` parts that
 /// are no messages (delivery reports), are searched.
-fn segments(skeleton: SkeletonRef<'_>) -> Vec<Segment> {
+pub(super) fn segments(skeleton: SkeletonRef<'_>) -> Vec<Segment> {
     let mut segments = Vec::new();
     // A message part is followed by the message in it, whose header is text to BODY.
     let mut embedded = false;

@@ -87,11 +87,19 @@ fn field_contains(envelope: &Envelope<'_>, name: &HeaderName, pattern: &Pattern,
     }
 }
 
+/// The address lists of an envelope, as [`field_contains`] looks into them.
+pub(super) fn address_lists<'a>(envelope: &Envelope<'a>) -> impl Iterator<Item = String> + use<'a> {
+    let Envelope { from, sender, reply_to, to, cc, bcc, .. } = *envelope;
+    [from, sender, reply_to, to, cc, bcc].into_iter().filter(|list| !list.is_empty()).map(written)
+}
+
 /// Whether the list, written as a header writes it, contains the text.
 fn list_contains(list: Addresses<'_>, pattern: &Pattern, haystack: &mut Haystack) -> bool {
-    if list.is_empty() {
-        return false;
-    }
+    !list.is_empty() && haystack.holds(&written(list), pattern)
+}
+
+/// The list as a header writes it.
+fn written(list: Addresses<'_>) -> String {
     let mut text = String::new();
     let mut begins = true;
     for address in list {
@@ -117,5 +125,5 @@ fn list_contains(list: Addresses<'_>, pattern: &Pattern, haystack: &mut Haystack
             }
         }
     }
-    haystack.holds(&text, pattern)
+    text
 }

@@ -83,6 +83,8 @@ mod step {
     pub struct Cursor {
         next: Uid,
         message: Option<Box<InMessage>>,
+        /// What the index left to look at, once it was asked.
+        scope: Option<UidSet>,
     }
 
     impl Cursor {
@@ -96,7 +98,7 @@ mod step {
     impl From<Uid> for Cursor {
         /// Goes on before this message.
         fn from(next: Uid) -> Cursor {
-            Cursor { next, message: None }
+            Cursor { next, message: None, scope: None }
         }
     }
 
@@ -117,8 +119,9 @@ mod step {
 
     /// One step of `search` over those of `uids` that are in the folder, from `cursor` on or from the start.
     ///
-    /// Asks for the cheapest rows that can decide, then for skeletons of what they left open, then for octets of what
-    /// those left open. Dropping the future loses this step's work and nothing else.
+    /// Asks the store's index, if it has one, which messages may match; then for the cheapest rows that can decide, then
+    /// for skeletons of what they left open, then for octets of what those left open. The index is asked once, and what
+    /// it did not know then is looked at, so all steps have the same answer. Dropping the future loses this step's work and nothing else.
     ///
     /// # Errors
     /// As [`MailStore::items`] and [`MailStore::read`]. A message that is gone or does not read back is passed over as
@@ -139,6 +142,7 @@ mod step {
         if let Some(message) = cursor.message.take() {
             if let Some(message) = walk.resume(cursor.next, message).await? {
                 cursor.message = Some(message);
+                // As it came: the index was asked before.
                 return Ok(Step { matched: walk.matched, next: Some(cursor) });
             }
             match cursor.next.value().checked_add(1).and_then(Uid::new) {
@@ -148,9 +152,14 @@ mod step {
         }
         let mut scope = UidSet::new();
         scope.insert_range(cursor.next..=Uid::MAX);
-        let scope = scope.intersection(uids).intersection(&search.filter().bounds());
-        let next = walk.rows(scope).await?;
-        if let Some(next) = &next {
+        let bounds = match cursor.scope.take() {
+            Some(bounds) => bounds,
+            None => walk.bounds().await?,
+        };
+        let scope = scope.intersection(uids).intersection(&bounds);
+        let mut next = walk.rows(scope).await?;
+        if let Some(next) = &mut next {
+            next.scope = Some(bounds);
             // What lies behind the cursor will be looked at again.
             let mut told = UidSet::new();
             if let Some(last) = next.next.value().checked_sub(1).and_then(Uid::new) {
@@ -180,6 +189,20 @@ mod step {
     }
 
     impl Walk<'_> {
+        /// What has to be looked at at all.
+        async fn bounds(&self) -> Result<UidSet, ReadError> {
+            let filter = self.search.filter();
+            // Rows cost less than the index does.
+            let index = self.store.as_search().filter(|_| filter.need() > Need::Dates);
+            let Some(index) = index else { return Ok(filter.bounds()) };
+            let Some(candidates) = index.candidates(self.place.0, self.place.1, filter).await? else {
+                return Ok(filter.bounds());
+            };
+            let mut bounds = candidates.indexed;
+            candidates.tail.ranges().for_each(|range| bounds.insert_range(range));
+            Ok(bounds.intersection(&filter.bounds()))
+        }
+
         /// Looks at rows until all are answered or the budget is used up.
         async fn rows(&mut self, mut scope: UidSet) -> Result<Option<Cursor>, ReadError> {
             let need = self.search.filter().need();
@@ -257,7 +280,7 @@ mod step {
                         }
                         let message = Box::new(InMessage { email: row.email, search: message });
                         if let Some(message) = self.message(row, page.content(row), message).await? {
-                            looked.stopped = Some(Cursor { next: row.uid, message: Some(message) });
+                            looked.stopped = Some(Cursor { next: row.uid, message: Some(message), scope: None });
                             return Ok(looked);
                         }
                     }

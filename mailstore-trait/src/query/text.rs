@@ -34,6 +34,18 @@ impl Haystack {
         pattern.is_in_folded(&self.folded)
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.folded.len()
+    }
+
+    /// At most so many octets of the folded text, whole characters.
+    pub(super) fn into_text(self, limit: usize) -> String {
+        // A fold is UTF-8 by construction.
+        let mut text = String::from_utf8(self.folded).unwrap_or_default();
+        text.truncate(text.floor_char_boundary(limit));
+        text
+    }
+
     /// Forgets all but the last octets, in which a match may begin; `longest` is that of the folded patterns.
     pub(super) fn trim(&mut self, longest: usize) {
         let keep = longest.saturating_sub(1);

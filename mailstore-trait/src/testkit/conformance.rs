@@ -31,6 +31,7 @@ pub mod model;
 pub mod order;
 pub mod queue;
 pub mod quota;
+pub mod search;
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -160,6 +161,8 @@ promises! {
     metadata::wanted_entries_are_picked,
     metadata::entries_are_bounded,
     metadata::entries_go_with_their_folder,
+    search::an_index_misses_nothing,
+    search::an_index_comes_along,
     leases::a_lease_has_one_holder,
     leases::leases_run_out,
     leases::fences_keep_old_holders_out,

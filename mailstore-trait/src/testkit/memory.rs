@@ -22,6 +22,7 @@ mod abilities;
 mod account;
 mod annotations;
 mod hints;
+mod index;
 mod leases;
 mod numbers;
 mod queue;
@@ -50,6 +51,7 @@ use crate::leases::{Lease, LeaseScope, Leases};
 use crate::metadata::MetadataStore;
 use crate::queue::{Leased, QueueEntry, QueueStore};
 use crate::quota::QuotaStore;
+use crate::search::SearchStore;
 use crate::store::{AccountState, Caps, MailStore, Upload, UploadOptions, ViewOptions};
 use crate::testkit::environment::START;
 use crate::testkit::random::Random;
@@ -60,6 +62,7 @@ pub use rig::MemRig;
 use account::{Account, Moment, Refused};
 use annotations::Annotations;
 use hints::MemHints;
+use index::Index;
 use leases::MemLeases;
 use queue::MemQueue;
 use upload::MemUpload;
@@ -76,6 +79,7 @@ struct State {
     queue: MemQueue,
     leases: MemLeases,
     annotations: Annotations,
+    indexes: BTreeMap<AccountId, Index>,
     done: BTreeMap<BatchId, Committed>,
     done_order: VecDeque<(Timestamp, BatchId)>,
 }
@@ -132,6 +136,7 @@ impl MemStore {
             queue: MemQueue::default(),
             leases: MemLeases::default(),
             annotations: Annotations::default(),
+            indexes: BTreeMap::new(),
             done: BTreeMap::new(),
             done_order: VecDeque::new(),
         };
@@ -412,6 +417,10 @@ impl MailStore for MemStore {
     }
 
     fn as_metadata(&self) -> Option<&dyn MetadataStore> {
+        Some(self)
+    }
+
+    fn as_search(&self) -> Option<&dyn SearchStore> {
         Some(self)
     }
 }

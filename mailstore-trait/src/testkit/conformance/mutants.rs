@@ -21,8 +21,10 @@ use crate::id::{AccountId, EmailId, FolderId, ModSeq, QueueId, UidValidity};
 use crate::item::{ItemPage, ItemsOptions};
 use crate::leases::{Lease, LeaseScope, Leases};
 use crate::metadata::{Depth, Entry, EntryChange, EntryName, MetadataLimits, MetadataStore, Scope, Subject, Wanted};
+use crate::query::{Filter, Test};
 use crate::queue::{Leased, QueueEntry, QueueStore};
 use crate::quota::{Quota, QuotaLimits, QuotaStore};
+use crate::search::{Candidates, SearchStore};
 use crate::store::{AccountState, Caps, MailStore, Upload, UploadOptions, ViewOptions};
 use crate::testkit::memory::{MemRig, MemStore};
 use crate::uid_set::UidSet;
@@ -103,6 +105,12 @@ enum Fault {
     EntriesByPrefix,
     /// Nobody counts.
     EntriesUncounted,
+    /// What the index does not hold yet is not told.
+    IndexWithoutTail,
+    /// Only the beginnings of words are indexed.
+    IndexOfBeginnings,
+    /// The index stays where it is.
+    IndexStandsStill,
 }
 
 /// The promises that must be found broken.
@@ -143,6 +151,9 @@ const CAUGHT: &[(Fault, &[&str])] = &[
     (Fault::EntriesAllShared, &["private_entries_are_private"]),
     (Fault::EntriesByPrefix, &["wanted_entries_are_picked"]),
     (Fault::EntriesUncounted, &["entries_are_bounded"]),
+    (Fault::IndexWithoutTail, &["an_index_misses_nothing"]),
+    (Fault::IndexOfBeginnings, &["an_index_misses_nothing"]),
+    (Fault::IndexStandsStill, &["an_index_comes_along"]),
 ];
 
 #[test]
@@ -506,6 +517,10 @@ impl MailStore for Broken {
     fn as_metadata(&self) -> Option<&dyn MetadataStore> {
         Some(self)
     }
+
+    fn as_search(&self) -> Option<&dyn SearchStore> {
+        Some(self)
+    }
 }
 
 /// A stream that names a batch end three further on.
@@ -713,6 +728,29 @@ impl MetadataStore for Broken {
             }
             let entries = if self.is(Fault::EntriesUncounted) { usize::MAX } else { limits.entries };
             self.inner.set_entries(subject, changes, MetadataLimits::new(limits.value, entries)).await
+        })
+    }
+}
+
+impl SearchStore for Broken {
+    fn candidates<'a>(
+        &'a self,
+        account: AccountId,
+        folder: FolderId,
+        filter: &'a Filter,
+    ) -> BoxFuture<'a, Result<Option<Candidates>, ReadError>> {
+        Box::pin(async move {
+            let Some(mut found) = self.inner.candidates(account, folder, filter).await? else { return Ok(None) };
+            match self.fault {
+                Fault::IndexWithoutTail => found.tail = UidSet::new(),
+                Fault::IndexStandsStill => found.indexed_upto = ModSeq::FIRST,
+                // "ox in dis" begins inside a word.
+                Fault::IndexOfBeginnings if filter.tests().any(|test| *test == Test::body("ox in dis")) => {
+                    found.indexed = UidSet::new();
+                }
+                _ => {}
+            }
+            Ok(Some(found))
         })
     }
 }
