@@ -25,11 +25,12 @@ pub struct QueueEntry {
     pub recipients: Vec<QueueRecipient>,
     /// Octets of the message, trace included. Set by the store when the entry is appended.
     pub size: u64,
-    /// What the message needs of the next hop, as the ESMTP parameters of MAIL it came with (`BODY=8BITMIME`).
+    /// What the message needs of the next hop, as the ESMTP parameters of MAIL it came with (`BODY=8BITMIME`). Those
+    /// that count seconds count them from [`queued`](QueueEntry::queued).
     pub mail_parameters: Vec<String>,
     /// When it was accepted.
     pub queued: Timestamp,
-    /// When it is next due.
+    /// When it is next due; [`HELD`] while somebody holds it.
     pub due: Timestamp,
     /// How often it was tried.
     pub attempts: u32,
@@ -38,6 +39,9 @@ pub struct QueueEntry {
     /// From -9 to 9 (RFC 6710); higher goes first.
     pub priority: i8,
 }
+
+/// When an entry is due that [`QueueStore::hold`] holds: never.
+pub const HELD: Timestamp = Timestamp(i64::MAX);
 
 /// One recipient of a queued message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,26 +52,58 @@ pub struct QueueRecipient {
     pub parameters: Vec<String>,
     /// How far it is.
     pub state: RecipientState,
+    /// What was last said of it; `None` as long as it was not tried.
+    pub last: Option<LastAttempt>,
+}
+
+impl QueueRecipient {
+    /// One that was not tried yet.
+    pub fn new(address: impl Into<String>, parameters: Vec<String>, state: RecipientState) -> QueueRecipient {
+        QueueRecipient { address: address.into(), parameters, state, last: None }
+    }
+
+    /// Whether it is still to be sent or delivered.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.state, RecipientState::Relay | RecipientState::Spool)
+    }
 }
 
 /// How far a recipient is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecipientState {
-    /// To be tried.
-    Pending {
-        /// The last temporary failure: reply text as received.
-        last: Option<String>,
-    },
-    /// The next hop took it.
-    Delivered {
-        /// Its reply.
-        reply: String,
-    },
-    /// It can't be delivered.
-    Failed {
-        /// Why: reply text as received, or ours.
-        reply: String,
-    },
+    /// To be sent to a next hop.
+    Relay,
+    /// Accepted for a mailbox here, and to be put into it.
+    Spool,
+    /// It is where it was to go.
+    Delivered(Delivery),
+    /// It can't be delivered; its last attempt says why.
+    Failed,
+}
+
+/// Where a recipient's message went, and so who reports it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// Into a mailbox here.
+    Mailbox,
+    /// To several others in its place, by an alias or a list.
+    Expanded,
+    /// To a next hop that sends no reports.
+    Relayed,
+    /// To a next hop that took the reports over.
+    Passed,
+}
+
+/// What came of trying a recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastAttempt {
+    /// When.
+    pub at: Timestamp,
+    /// The reply, on one line: as received, or ours.
+    pub reply: String,
+    /// The host that gave it; `None` when this one did.
+    pub remote_mta: Option<String>,
 }
 
 /// A change of the queue inside a batch.
@@ -82,7 +118,7 @@ pub enum QueueOp {
         /// The message.
         content: Staged,
     },
-    /// Replaces an entry's recipients and schedule and ends the lease.
+    /// Replaces an entry's recipients and schedule and ends the lease. One that was held meanwhile stays held.
     Update {
         /// The lease under which it was tried.
         lease: QueueLease,
@@ -123,7 +159,7 @@ pub trait QueueStore: Send + Sync {
     fn lease(&self, now: Timestamp, max: usize, ttl: Duration) -> BoxFuture<'_, Result<Vec<Leased>, ReadError>>;
 
     /// When the next entry can be leased; `None` when there is none. One that is leased now counts from when its lease
-    /// runs out, so that who sleeps until then takes over from a worker that died.
+    /// runs out, so that who sleeps until then takes over from a worker that died. Held entries do not count.
     fn next_due(&self) -> BoxFuture<'_, Result<Option<Timestamp>, ReadError>>;
 
     /// Entries after `after`, by id, for people to look at.
@@ -135,8 +171,25 @@ pub trait QueueStore: Send + Sync {
     /// [`ReadError::NotFound`] when the entry is gone.
     fn read(&self, id: QueueId, offset: u64, max: usize) -> BoxFuture<'_, Result<Bytes, ReadError>>;
 
-    /// Makes entries due now: this one, or all. Answers how many were not due yet.
-    fn flush(&self, id: Option<QueueId>, now: Timestamp) -> BoxFuture<'_, Result<u64, ReadError>>;
+    /// Moves the end of leases to `until`; answers those that are still their holder's. The others are somebody else's
+    /// entries now, or gone.
+    ///
+    /// A worker that renews what it works on can take short leases, so that a dead one's entries are soon taken over.
+    fn renew<'a>(
+        &'a self,
+        leases: &'a [QueueLease],
+        until: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<QueueLease>, ReadError>>;
+
+    /// Makes entries due now that are due later: these, or all. Answers how many there were. Held ones stay held.
+    fn flush<'a>(&'a self, ids: Option<&'a [QueueId]>, now: Timestamp) -> BoxFuture<'a, Result<u64, ReadError>>;
+
+    /// Holds these entries: they are leased to nobody until released, and no life runs out. An attempt that is under way
+    /// ends as it would. Answers how many there are.
+    fn hold<'a>(&'a self, ids: &'a [QueueId]) -> BoxFuture<'a, Result<u64, ReadError>>;
+
+    /// Makes those of these entries due now that are held. Answers how many there were.
+    fn release<'a>(&'a self, ids: &'a [QueueId], now: Timestamp) -> BoxFuture<'a, Result<u64, ReadError>>;
 
     /// Removes an entry whoever has leased it; nothing is sent. `false` when there is none.
     fn discard(&self, id: QueueId) -> BoxFuture<'_, Result<bool, ReadError>>;

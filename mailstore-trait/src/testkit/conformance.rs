@@ -171,6 +171,8 @@ promises! {
     queue::queue_and_mail_are_one_batch,
     queue::the_schedule_is_kept,
     queue::entries_can_be_looked_at_and_discarded,
+    queue::queue_leases_are_renewed,
+    queue::entries_are_held_and_released,
     hints::hints_come_after_the_commit,
     hints::a_slow_watcher_gets_the_newest,
     durability::acknowledged_batches_survive,

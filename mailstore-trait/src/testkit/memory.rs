@@ -49,7 +49,7 @@ use crate::id::{AccountId, BatchId, BlobId, EmailId, FolderId, ModSeq, QueueId};
 use crate::item::{ItemPage, ItemsOptions};
 use crate::leases::{Lease, LeaseScope, Leases};
 use crate::metadata::MetadataStore;
-use crate::queue::{Leased, QueueEntry, QueueStore};
+use crate::queue::{Leased, QueueEntry, QueueLease, QueueStore};
 use crate::quota::QuotaStore;
 use crate::search::SearchStore;
 use crate::store::{AccountState, Caps, MailStore, Upload, UploadOptions, ViewOptions};
@@ -467,8 +467,24 @@ impl QueueStore for MemStore {
         })
     }
 
-    fn flush(&self, id: Option<QueueId>, now: Timestamp) -> BoxFuture<'_, Result<u64, ReadError>> {
-        Box::pin(async move { Ok(self.with(|state| state.queue.flush(id, now))) })
+    fn renew<'a>(
+        &'a self,
+        leases: &'a [QueueLease],
+        until: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<QueueLease>, ReadError>> {
+        Box::pin(async move { Ok(self.with(|state| state.queue.renew(leases, until))) })
+    }
+
+    fn flush<'a>(&'a self, ids: Option<&'a [QueueId]>, now: Timestamp) -> BoxFuture<'a, Result<u64, ReadError>> {
+        Box::pin(async move { Ok(self.with(|state| state.queue.flush(ids, now))) })
+    }
+
+    fn hold<'a>(&'a self, ids: &'a [QueueId]) -> BoxFuture<'a, Result<u64, ReadError>> {
+        Box::pin(async move { Ok(self.with(|state| state.queue.hold(ids))) })
+    }
+
+    fn release<'a>(&'a self, ids: &'a [QueueId], now: Timestamp) -> BoxFuture<'a, Result<u64, ReadError>> {
+        Box::pin(async move { Ok(self.with(|state| state.queue.release(ids, now))) })
     }
 
     fn discard(&self, id: QueueId) -> BoxFuture<'_, Result<bool, ReadError>> {

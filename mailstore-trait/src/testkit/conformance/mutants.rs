@@ -22,7 +22,7 @@ use crate::item::{ItemPage, ItemsOptions};
 use crate::leases::{Lease, LeaseScope, Leases};
 use crate::metadata::{Depth, Entry, EntryChange, EntryName, MetadataLimits, MetadataStore, Scope, Subject, Wanted};
 use crate::query::{Filter, Test};
-use crate::queue::{Leased, QueueEntry, QueueStore};
+use crate::queue::{Leased, QueueEntry, QueueLease, QueueStore};
 use crate::quota::{Quota, QuotaLimits, QuotaStore};
 use crate::search::{Candidates, SearchStore};
 use crate::store::{AccountState, Caps, MailStore, Upload, UploadOptions, ViewOptions};
@@ -79,6 +79,10 @@ enum Fault {
     SharedLeases,
     /// Leased entries are given to others.
     QueueLeasedTwice,
+    /// Whoever renews a queue lease is told that it is still theirs.
+    QueueRenewsAll,
+    /// Flushing the queue lets loose what is held.
+    HoldForgotten,
     /// Hints name what is not yet there.
     EarlyHints,
     /// A crash loses everything.
@@ -137,7 +141,9 @@ const CAUGHT: &[(Fault, &[&str])] = &[
     (Fault::UnboundedPages, &["pages_are_bounded"]),
     (Fault::NoFence, &["fences_keep_old_holders_out"]),
     (Fault::SharedLeases, &["a_lease_has_one_holder"]),
-    (Fault::QueueLeasedTwice, &["entries_are_leased_once", "queue_leases_run_out"]),
+    (Fault::QueueLeasedTwice, &["entries_are_leased_once", "queue_leases_run_out", "queue_leases_are_renewed"]),
+    (Fault::QueueRenewsAll, &["queue_leases_are_renewed"]),
+    (Fault::HoldForgotten, &["entries_are_held_and_released"]),
     (Fault::EarlyHints, &["hints_come_after_the_commit"]),
     (Fault::NotDurable, &["acknowledged_batches_survive", "unanswered_batches_are_whole_or_absent"]),
     (Fault::StaleCache, &["handles_see_each_other"]),
@@ -563,11 +569,11 @@ impl Leases for Broken {
     }
 
     fn renew<'a>(&'a self, lease: &'a Lease, ttl: Duration) -> BoxFuture<'a, Result<Lease, LeaseError>> {
-        self.inner.renew(lease, ttl)
+        Leases::renew(&*self.inner, lease, ttl)
     }
 
     fn release<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<(), LeaseError>> {
-        self.inner.release(lease)
+        Leases::release(&*self.inner, lease)
     }
 }
 
@@ -590,8 +596,33 @@ impl QueueStore for Broken {
         QueueStore::read(&*self.inner, id, offset, max)
     }
 
-    fn flush(&self, id: Option<QueueId>, now: Timestamp) -> BoxFuture<'_, Result<u64, ReadError>> {
-        self.inner.flush(id, now)
+    fn renew<'a>(
+        &'a self,
+        leases: &'a [QueueLease],
+        until: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<QueueLease>, ReadError>> {
+        if self.is(Fault::QueueRenewsAll) {
+            return Box::pin(async move { Ok(leases.to_vec()) });
+        }
+        QueueStore::renew(&*self.inner, leases, until)
+    }
+
+    fn flush<'a>(&'a self, ids: Option<&'a [QueueId]>, now: Timestamp) -> BoxFuture<'a, Result<u64, ReadError>> {
+        if self.is(Fault::HoldForgotten) {
+            return Box::pin(async move {
+                let all: Vec<QueueId> = self.inner.list(None, 100).await?.iter().map(|entry| entry.id).collect();
+                QueueStore::release(&*self.inner, &all, now).await
+            });
+        }
+        self.inner.flush(ids, now)
+    }
+
+    fn hold<'a>(&'a self, ids: &'a [QueueId]) -> BoxFuture<'a, Result<u64, ReadError>> {
+        self.inner.hold(ids)
+    }
+
+    fn release<'a>(&'a self, ids: &'a [QueueId], now: Timestamp) -> BoxFuture<'a, Result<u64, ReadError>> {
+        QueueStore::release(&*self.inner, ids, now)
     }
 
     fn discard(&self, id: QueueId) -> BoxFuture<'_, Result<bool, ReadError>> {

@@ -11,7 +11,9 @@ use crate::date::Timestamp;
 use crate::error::{CommitError, ReadError};
 use crate::flags::FlagSet;
 use crate::id::QueueId;
-use crate::queue::{Leased, QueueEntry, QueueOp, QueueRecipient, QueueStore, RecipientState};
+use crate::queue::{
+    Delivery, LastAttempt, Leased, QueueEntry, QueueLease, QueueOp, QueueRecipient, QueueStore, RecipientState,
+};
 
 const TTL: Duration = Duration::from_secs(300);
 
@@ -23,11 +25,11 @@ fn entry(number: u8, due: Timestamp) -> QueueEntry {
     QueueEntry {
         id: QueueId([number; 16]),
         return_path: Some("sender@example.org".into()),
-        recipients: vec![QueueRecipient {
-            address: format!("r{number}@example.net"),
-            parameters: vec!["NOTIFY=FAILURE".into()],
-            state: RecipientState::Pending { last: None },
-        }],
+        recipients: vec![QueueRecipient::new(
+            format!("r{number}@example.net"),
+            vec!["NOTIFY=FAILURE".into()],
+            RecipientState::Relay,
+        )],
         size: 0,
         mail_parameters: vec!["BODY=8BITMIME".into()],
         queued: seconds(0),
@@ -187,7 +189,17 @@ pub fn the_schedule_is_kept(rig: &dyn Rig) -> Verdict {
     assert_eq!(next(), Some(seconds(320)), "a leased entry is due again when its lease runs out");
     let mut tried =
         QueueEntry { due: seconds(900), attempts: 1, delay_reported: Some(seconds(30)), ..leased.entry.clone() };
-    tried.recipients[0].state = RecipientState::Pending { last: Some("451 4.3.0 later".into()) };
+    let last = |remote_mta: Option<&str>| {
+        Some(LastAttempt { at: seconds(20), reply: "451 4.3.0 later".into(), remote_mta: remote_mta.map(Into::into) })
+    };
+    tried.recipients[0].last = last(Some("mx.example.net"));
+    let states = [RecipientState::Spool, RecipientState::Failed].into_iter().chain(
+        [Delivery::Mailbox, Delivery::Expanded, Delivery::Relayed, Delivery::Passed].map(RecipientState::Delivered),
+    );
+    for state in states {
+        let one = QueueRecipient { last: last(None), ..QueueRecipient::new("another@example.net", Vec::new(), state) };
+        tried.recipients.push(one);
+    }
     commit(&store, vec![QueueOp::Update { lease: leased.lease, entry: tried.clone() }]).expect("the holder may");
     assert_eq!(next(), Some(seconds(900)));
     assert!(lease(&store, seconds(899), 10).is_empty(), "not before it is due");
@@ -227,15 +239,74 @@ pub fn entries_can_be_looked_at_and_discarded(rig: &dyn Rig) -> Verdict {
         octets.extend_from_slice(&piece);
     }
     assert_eq!(String::from_utf8_lossy(&octets), expected);
-    let flush = |id| store.wait(queued.flush(id, seconds(100))).expect("writable");
-    assert_eq!(flush(Some(QueueId([2; 16]))), 1);
+    let flush = |ids| store.wait(queued.flush(ids, seconds(100))).expect("writable");
+    assert_eq!(flush(Some(&[QueueId([2; 16])][..])), 1);
     assert_eq!(ids(&lease(&store, seconds(100), 10)), [2]);
-    assert_eq!(flush(Some(QueueId([9; 16]))), 0);
+    assert_eq!(flush(Some(&[QueueId([9; 16])][..])), 0);
     assert_eq!(flush(None), 2, "those that were not due yet");
     let discard = |number| store.wait(queued.discard(QueueId([number; 16]))).expect("writable");
     assert!(discard(2), "leased or not");
     assert!(!discard(2) && !discard(9), "there is none");
     assert!(matches!(store.wait(queued.read(QueueId([2; 16]), 0, 10)), Err(ReadError::NotFound)));
     assert_eq!(ids(&lease(&store, seconds(100), 10)), [1, 3]);
+    Verdict::Proved
+}
+
+/// A worker that lives renews its leases; one that lost a lease hears so.
+///
+/// The bug: leases were as long as the longest conversation, and what a dead machine had taken lay still for hours.
+pub fn queue_leases_are_renewed(rig: &dyn Rig) -> Verdict {
+    let fixture = Fixture::new(rig);
+    let store = fixture.here();
+    let Some(queued) = queue(&store) else { return Verdict::Unproved("the store keeps no queue") };
+    for number in 1..=3 {
+        put(&store, entry(number, seconds(0)));
+    }
+    let leases: Vec<QueueLease> = lease(&store, seconds(0), 3).iter().map(|leased| leased.lease).collect();
+    let lost = lease(&store, seconds(301), 1).remove(0).lease;
+    assert_eq!(lost.id, leases[0].id);
+    let renew = |leases: &[QueueLease], until| {
+        let mut renewed = store.wait(queued.renew(leases, until)).expect("writable");
+        renewed.sort_by_key(|lease| lease.id);
+        renewed
+    };
+    assert_eq!(renew(&leases, seconds(1000)), leases[1..], "one that ran out and nobody took is renewed too");
+    assert!(lease(&store, seconds(500), 10).is_empty());
+    commit(&store, vec![QueueOp::Remove { lease: leases[1] }]).expect("a renewed lease is the same lease");
+    assert_eq!(renew(&leases, seconds(1100)), leases[2..], "what is gone is nobody's");
+    assert_eq!(ids(&lease(&store, seconds(700), 10)), [1]);
+    assert_eq!(ids(&lease(&store, seconds(1101), 10)), [1, 3]);
+    assert!(renew(&[], seconds(5000)).is_empty());
+    Verdict::Proved
+}
+
+/// What is held is leased to nobody, whatever else is done with it, until it is released.
+///
+/// The bug: a message put on hold while a worker had it came back into the schedule with the worker's outcome.
+pub fn entries_are_held_and_released(rig: &dyn Rig) -> Verdict {
+    let fixture = Fixture::new(rig);
+    let store = fixture.here();
+    let Some(queued) = queue(&store) else { return Verdict::Unproved("the store keeps no queue") };
+    for number in 1..=3 {
+        put(&store, entry(number, seconds(0)));
+    }
+    let id = |number| QueueId([number; 16]);
+    let first = lease(&store, seconds(0), 1).remove(0);
+    let hold = |ids: &[QueueId]| store.wait(queued.hold(ids)).expect("writable");
+    let release = |ids: &[QueueId], at| store.wait(queued.release(ids, at)).expect("writable");
+    assert_eq!(hold(&[id(1), id(2), id(9)]), 2);
+    assert_eq!(ids(&lease(&store, seconds(10), 10)), [3]);
+    let tried = QueueEntry { due: seconds(20), attempts: 1, ..first.entry.clone() };
+    commit(&store, vec![QueueOp::Update { lease: first.lease, entry: tried }]).expect("an attempt ends as it would");
+    assert_eq!(store.wait(queued.flush(None, seconds(30))).expect("writable"), 0, "held ones stay held");
+    assert!(lease(&store, seconds(40), 10).is_empty());
+    let all = store.wait(queued.list(None, 10)).expect("readable");
+    let held: Vec<_> = all.iter().map(|entry| (entry.due == crate::queue::HELD, entry.attempts)).collect();
+    assert_eq!(held, [(true, 1), (true, 0), (false, 0)]);
+    assert_eq!(store.wait(queued.next_due()).expect("readable"), Some(seconds(310)), "held ones are not due");
+    assert_eq!(release(&[id(1), id(3)], seconds(50)), 1, "only what is held is released");
+    assert_eq!(ids(&lease(&store, seconds(60), 10)), [1]);
+    assert_eq!(release(&[id(2)], seconds(70)), 1);
+    assert_eq!(ids(&lease(&store, seconds(70), 10)), [2]);
     Verdict::Proved
 }

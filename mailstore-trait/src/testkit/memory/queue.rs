@@ -10,7 +10,7 @@ use super::account::octets;
 use crate::date::Timestamp;
 use crate::error::CommitError;
 use crate::id::QueueId;
-use crate::queue::{Leased, QueueEntry, QueueLease, QueueOp};
+use crate::queue::{HELD, Leased, QueueEntry, QueueLease, QueueOp};
 
 #[derive(Clone, Debug)]
 struct Waiting {
@@ -54,7 +54,8 @@ impl MemQueue {
                 waiting.leased_until = None;
                 // The lease is over: the same one can't be used again.
                 waiting.token += 1;
-                waiting.entry = QueueEntry { id: lease.id, size: waiting.entry.size, ..entry.clone() };
+                let due = if waiting.entry.due == HELD { HELD } else { entry.due };
+                waiting.entry = QueueEntry { id: lease.id, size: waiting.entry.size, due, ..entry.clone() };
                 Ok(None)
             }
             QueueOp::Remove { lease } => {
@@ -73,7 +74,7 @@ impl MemQueue {
 
     pub(super) fn lease(&mut self, now: Timestamp, max: usize, ttl: Duration) -> Vec<Leased> {
         let mut free: Vec<&mut Waiting> =
-            self.entries.values_mut().filter(|waiting| waiting.free_at() <= now).collect();
+            self.entries.values_mut().filter(|waiting| waiting.free_at() <= now && waiting.entry.due < HELD).collect();
         free.sort_by_key(|waiting| (Reverse(waiting.entry.priority), waiting.entry.due, waiting.entry.id));
         let lease = |waiting: &mut Waiting| {
             waiting.token += 1;
@@ -85,7 +86,7 @@ impl MemQueue {
     }
 
     pub(super) fn next_due(&self) -> Option<Timestamp> {
-        self.entries.values().map(Waiting::free_at).min()
+        self.entries.values().map(Waiting::free_at).filter(|at| *at < HELD).min()
     }
 
     pub(super) fn list(&self, after: Option<QueueId>, max: usize) -> Vec<QueueEntry> {
@@ -97,10 +98,33 @@ impl MemQueue {
         self.entries.get(&id).map(|waiting| waiting.content.clone())
     }
 
-    pub(super) fn flush(&mut self, id: Option<QueueId>, now: Timestamp) -> u64 {
-        let late = |waiting: &&mut Waiting| waiting.entry.due > now && id.is_none_or(|id| waiting.entry.id == id);
-        let made_due = |waiting: &mut Waiting| waiting.entry.due = now;
-        self.entries.values_mut().filter(late).map(made_due).count() as u64
+    pub(super) fn renew(&mut self, leases: &[QueueLease], until: Timestamp) -> Vec<QueueLease> {
+        let mut renewed = Vec::new();
+        for lease in leases {
+            if let Ok(waiting) = self.leased(lease) {
+                waiting.leased_until = Some(until);
+                renewed.push(*lease);
+            }
+        }
+        renewed
+    }
+
+    pub(super) fn flush(&mut self, ids: Option<&[QueueId]>, now: Timestamp) -> u64 {
+        let wanted = |waiting: &Waiting| ids.is_none_or(|ids| ids.contains(&waiting.entry.id));
+        self.reschedule(|waiting| waiting.entry.due > now && waiting.entry.due < HELD && wanted(waiting), now)
+    }
+
+    pub(super) fn hold(&mut self, ids: &[QueueId]) -> u64 {
+        self.reschedule(|waiting| ids.contains(&waiting.entry.id), HELD)
+    }
+
+    pub(super) fn release(&mut self, ids: &[QueueId], now: Timestamp) -> u64 {
+        self.reschedule(|waiting| waiting.entry.due == HELD && ids.contains(&waiting.entry.id), now)
+    }
+
+    fn reschedule(&mut self, which: impl Fn(&Waiting) -> bool, due: Timestamp) -> u64 {
+        let set = |waiting: &mut Waiting| waiting.entry.due = due;
+        self.entries.values_mut().filter(|waiting| which(waiting)).map(set).count() as u64
     }
 
     pub(super) fn discard(&mut self, id: QueueId) -> bool {

@@ -20,7 +20,7 @@ use mailstore_trait::id::{AccountId, EmailId, FolderId, QueueId};
 use mailstore_trait::item::{ItemPage, ItemsOptions};
 use mailstore_trait::leases::Leases;
 use mailstore_trait::metadata::MetadataStore;
-use mailstore_trait::queue::{Leased, QueueEntry, QueueStore};
+use mailstore_trait::queue::{HELD, Leased, QueueEntry, QueueLease, QueueStore};
 use mailstore_trait::quota::QuotaStore;
 use mailstore_trait::store::{AccountState, Caps, MailStore, Upload, UploadOptions, ViewOptions};
 use mailstore_trait::uid_set::UidSet;
@@ -416,8 +416,28 @@ impl QueueStore for Store {
         })
     }
 
-    fn flush(&self, id: Option<QueueId>, now: Timestamp) -> BoxFuture<'_, Result<u64, ReadError>> {
-        Box::pin(async move { Ok(self.write(move |tx| queue::flush(tx, id, now)).await?) })
+    fn renew<'a>(
+        &'a self,
+        leases: &'a [QueueLease],
+        until: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<QueueLease>, ReadError>> {
+        let leases = leases.to_vec();
+        Box::pin(async move { Ok(self.write(move |tx| queue::renew(tx, &leases, until)).await?) })
+    }
+
+    fn flush<'a>(&'a self, ids: Option<&'a [QueueId]>, now: Timestamp) -> BoxFuture<'a, Result<u64, ReadError>> {
+        let ids = ids.map(<[QueueId]>::to_vec);
+        Box::pin(async move { Ok(self.write(move |tx| queue::flush(tx, ids.as_deref(), now)).await?) })
+    }
+
+    fn hold<'a>(&'a self, ids: &'a [QueueId]) -> BoxFuture<'a, Result<u64, ReadError>> {
+        let ids = ids.to_vec();
+        Box::pin(async move { Ok(self.write(move |tx| queue::reschedule(tx, &ids, None, HELD)).await?) })
+    }
+
+    fn release<'a>(&'a self, ids: &'a [QueueId], now: Timestamp) -> BoxFuture<'a, Result<u64, ReadError>> {
+        let ids = ids.to_vec();
+        Box::pin(async move { Ok(self.write(move |tx| queue::reschedule(tx, &ids, Some(HELD), now)).await?) })
     }
 
     fn discard(&self, id: QueueId) -> BoxFuture<'_, Result<bool, ReadError>> {

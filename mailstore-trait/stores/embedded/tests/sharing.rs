@@ -21,7 +21,7 @@ use mailstore_trait::future::BoxStream;
 use mailstore_trait::hints::Hint;
 use mailstore_trait::id::QueueId;
 use mailstore_trait::password::Argon2Cost;
-use mailstore_trait::queue::{QueueEntry, QueueOp, QueueRecipient, QueueStore, RecipientState};
+use mailstore_trait::queue::{LastAttempt, QueueEntry, QueueOp, QueueRecipient, QueueStore, RecipientState};
 use mailstore_trait::sasl::{Failure, Mechanism, ScramHash, Secret};
 use mailstore_trait::session::Peer;
 use mailstore_trait::store::{MailStore, ViewOptions};
@@ -167,14 +167,12 @@ async fn two_openings_write_at_once() {
 }
 
 fn entry(n: u8, priority: i8, due: Timestamp) -> QueueEntry {
-    let state = RecipientState::Pending { last: Some("451 later".into()) };
     QueueEntry {
         id: QueueId([n; 16]),
         return_path: n.is_multiple_of(2).then(|| "me@here".to_owned()),
         recipients: vec![QueueRecipient {
-            address: "you@there".into(),
-            parameters: vec!["NOTIFY=NEVER".into()],
-            state,
+            last: Some(LastAttempt { at: due, reply: "451 later".into(), remote_mta: Some("mx".into()) }),
+            ..QueueRecipient::new("you@there", vec!["NOTIFY=NEVER".into()], RecipientState::Relay)
         }],
         size: 0,
         mail_parameters: vec!["BODY=8BITMIME".into()],
@@ -227,7 +225,7 @@ async fn the_queue_leases_by_priority_and_refuses_old_leases() {
     assert_eq!(taken.iter().map(|leased| leased.entry.id.0[0]).collect::<Vec<_>>(), [2, 1]);
     let stale = queue(vec![QueueOp::Remove { lease: leased_too[0].lease }]).await;
     assert!(matches!(stale, Err(CommitError::Fenced)));
-    assert_eq!(mail.store.flush(Some(QueueId([3; 16])), now).await.unwrap(), 1);
+    assert_eq!(mail.store.flush(Some(&[QueueId([3; 16])]), now).await.unwrap(), 1);
     assert_eq!(mail.store.flush(None, now).await.unwrap(), 1);
     assert!(mail.store.discard(QueueId([3; 16])).await.unwrap());
     assert!(!mail.store.discard(QueueId([3; 16])).await.unwrap());

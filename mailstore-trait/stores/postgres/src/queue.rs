@@ -6,12 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use mailstore_trait::date::Timestamp;
 use mailstore_trait::id::QueueId;
-use mailstore_trait::queue::{Leased, QueueEntry, QueueLease};
+use mailstore_trait::queue::{HELD, Leased, QueueEntry, QueueLease};
 
-use crate::call::{call, sql};
+use crate::call::{call, id_octets, sql};
 use crate::env::Env;
 use crate::fault::Result;
-use crate::rows::{get, number};
+use crate::rows::{fixed, get, number};
 use crate::write::queue::{LOOSEN, QUEUE_COLUMNS, decode};
 
 /// One priority after the other, each from its index in the order of its due times; what another worker is just taking
@@ -51,7 +51,7 @@ async fn lease_once(env: &Env, now: Timestamp, max: usize, ttl: Duration) -> Res
 pub(crate) async fn next_due(env: &Env) -> Result<Option<Timestamp>> {
     let rows = env.link.ask(call!("SELECT min(free_at) FROM mailstore.queue")).await?;
     let due: Option<i64> = rows.first().map_or(Ok(None), |row| get(row, 0))?;
-    Ok(due.map(Timestamp))
+    Ok(due.map(Timestamp).filter(|at| *at < HELD))
 }
 
 pub(crate) async fn list(env: &Env, after: Option<QueueId>, max: usize) -> Result<Vec<QueueEntry>> {
@@ -64,14 +64,56 @@ pub(crate) async fn list(env: &Env, after: Option<QueueId>, max: usize) -> Resul
     env.link.ask(call).await?.iter().map(decode).collect()
 }
 
-pub(crate) async fn flush(env: &Env, id: Option<QueueId>, now: Timestamp) -> Result<u64> {
+/// Moves the end of leases; those that are still their holder's.
+pub(crate) async fn renew(env: &Env, leases: &[QueueLease], until: Timestamp) -> Result<Vec<QueueLease>> {
     let call = call!(
-        "UPDATE mailstore.queue SET due = $1, free_at = greatest($1, leased_until)
-         WHERE due > $1 AND ($2::bytea IS NULL OR id = $2) RETURNING 1",
+        "UPDATE mailstore.queue SET leased_until = $3, free_at = greatest(due, $3)
+         FROM unnest($1::bytea[], $2::int8[]) AS held (id, token)
+         WHERE queue.id = held.id AND queue.token = held.token AND leased_until IS NOT NULL
+         RETURNING queue.id, queue.token",
+        leases.iter().map(|lease| id_octets(&lease.id.0)).collect::<Vec<_>>(),
+        leases.iter().map(|lease| sql(lease.token)).collect::<Vec<_>>(),
+        until.0
+    );
+    let rows = env.link.ask(call).await?;
+    rows.iter().map(|row| Ok(QueueLease { id: QueueId(fixed(row, 0)?), token: number(row, 1)? })).collect()
+}
+
+pub(crate) async fn flush(env: &Env, ids: Option<&[QueueId]>, now: Timestamp) -> Result<u64> {
+    let call = match ids {
+        Some(ids) => call!(concat!(FLUSH!(), " AND id = ANY($3) RETURNING 1"), now.0, HELD.0, octets(ids)),
+        None => call!(concat!(FLUSH!(), " RETURNING 1"), now.0, HELD.0),
+    };
+    Ok(env.link.ask(call).await?.len() as u64)
+}
+
+/// What is due later, and not held, is due now.
+macro_rules! FLUSH {
+    () => {
+        "UPDATE mailstore.queue SET due = $1, free_at = greatest($1, leased_until) WHERE due > $1 AND due < $2"
+    };
+}
+use FLUSH;
+
+pub(crate) async fn hold(env: &Env, ids: &[QueueId]) -> Result<u64> {
+    let call =
+        call!("UPDATE mailstore.queue SET due = $2, free_at = $2 WHERE id = ANY($1) RETURNING 1", octets(ids), HELD.0);
+    Ok(env.link.ask(call).await?.len() as u64)
+}
+
+pub(crate) async fn release(env: &Env, ids: &[QueueId], now: Timestamp) -> Result<u64> {
+    let call = call!(
+        "UPDATE mailstore.queue SET due = $2, free_at = greatest($2, leased_until)
+         WHERE id = ANY($1) AND due = $3 RETURNING 1",
+        octets(ids),
         now.0,
-        id.map(|id| Bytes::copy_from_slice(&id.0))
+        HELD.0
     );
     Ok(env.link.ask(call).await?.len() as u64)
+}
+
+fn octets(ids: &[QueueId]) -> Vec<Bytes> {
+    ids.iter().map(|id| id_octets(&id.0)).collect()
 }
 
 pub(crate) async fn discard(env: &Env, id: QueueId) -> Result<bool> {

@@ -18,7 +18,7 @@ use mailstore_trait::id::{AccountId, EmailId, FolderId, QueueId};
 use mailstore_trait::item::{ItemPage, ItemsOptions};
 use mailstore_trait::leases::Leases;
 use mailstore_trait::metadata::MetadataStore;
-use mailstore_trait::queue::{Leased, QueueEntry, QueueStore};
+use mailstore_trait::queue::{Leased, QueueEntry, QueueLease, QueueStore};
 use mailstore_trait::quota::QuotaStore;
 use mailstore_trait::store::{AccountState, Caps, MailStore, Upload, UploadOptions, ViewOptions};
 use mailstore_trait::uid_set::UidSet;
@@ -334,8 +334,24 @@ impl QueueStore for Store {
         Box::pin(async move { Ok(read::content::queued(&self.inner.env, id, offset, max).await?) })
     }
 
-    fn flush(&self, id: Option<QueueId>, now: Timestamp) -> BoxFuture<'_, Result<u64, ReadError>> {
-        Box::pin(async move { Ok(queue::flush(&self.inner.env, id, now).await?) })
+    fn renew<'a>(
+        &'a self,
+        leases: &'a [QueueLease],
+        until: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<QueueLease>, ReadError>> {
+        Box::pin(async move { Ok(queue::renew(&self.inner.env, leases, until).await?) })
+    }
+
+    fn flush<'a>(&'a self, ids: Option<&'a [QueueId]>, now: Timestamp) -> BoxFuture<'a, Result<u64, ReadError>> {
+        Box::pin(async move { Ok(queue::flush(&self.inner.env, ids, now).await?) })
+    }
+
+    fn hold<'a>(&'a self, ids: &'a [QueueId]) -> BoxFuture<'a, Result<u64, ReadError>> {
+        Box::pin(async move { Ok(queue::hold(&self.inner.env, ids).await?) })
+    }
+
+    fn release<'a>(&'a self, ids: &'a [QueueId], now: Timestamp) -> BoxFuture<'a, Result<u64, ReadError>> {
+        Box::pin(async move { Ok(queue::release(&self.inner.env, ids, now).await?) })
     }
 
     fn discard(&self, id: QueueId) -> BoxFuture<'_, Result<bool, ReadError>> {

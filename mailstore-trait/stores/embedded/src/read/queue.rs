@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use mailstore_trait::date::Timestamp;
 use mailstore_trait::id::{BlobId, QueueId};
-use mailstore_trait::queue::QueueEntry;
+use mailstore_trait::queue::{HELD, QueueEntry};
 use rusqlite::{OptionalExtension, params};
 
 use super::Snapshot;
@@ -34,7 +34,7 @@ pub(crate) fn next_due(snapshot: &Snapshot<'_>) -> Result<Option<Timestamp>> {
         "SELECT max(due, leased_until) FROM queue INDEXED BY queue_free ORDER BY max(due, leased_until) LIMIT 1",
     )?;
     let free: Option<i64> = statement.query_row([], |row| row.get(0)).optional()?;
-    Ok(free.map(Timestamp))
+    Ok(free.map(Timestamp).filter(|at| *at < HELD))
 }
 
 pub(crate) fn piece(snapshot: &Snapshot<'_>, id: QueueId, offset: u64, max: usize) -> Result<Bytes> {

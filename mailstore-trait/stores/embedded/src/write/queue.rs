@@ -2,7 +2,9 @@
 
 use mailstore_trait::date::Timestamp;
 use mailstore_trait::id::QueueId;
-use mailstore_trait::queue::{Leased, QueueEntry, QueueLease, QueueOp, QueueRecipient, RecipientState};
+use mailstore_trait::queue::{
+    Delivery, HELD, LastAttempt, Leased, QueueEntry, QueueLease, QueueOp, QueueRecipient, RecipientState,
+};
 use rusqlite::{OptionalExtension, params};
 
 use super::Tx;
@@ -42,7 +44,7 @@ pub(crate) fn apply(tx: &mut Tx<'_>, op: &QueueOp) -> Result<Option<QueueId>> {
         QueueOp::Update { lease, entry } => {
             let changed = tx
                 .prepare(
-                    "UPDATE queue SET priority = ?4, due = ?5, leased_until = ?3, token = token + 1, entry = ?6
+                    "UPDATE queue SET priority = ?4, due = iif(due = ?7, due, ?5), leased_until = ?3, token = token + 1, entry = ?6
                      WHERE id = ?1 AND token = ?2 AND leased_until > ?3",
                 )?
                 .execute(params![
@@ -52,6 +54,7 @@ pub(crate) fn apply(tx: &mut Tx<'_>, op: &QueueOp) -> Result<Option<QueueId>> {
                     entry.priority,
                     entry.due.0,
                     encode(entry),
+                    HELD.0,
                 ])?;
             if changed == 0 { Err(Fault::Fenced) } else { Ok(None) }
         }
@@ -83,7 +86,7 @@ pub(crate) fn remove(tx: &mut Tx<'_>, id: QueueId, lease: Option<QueueLease>) ->
     }
 }
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 fn encode(entry: &QueueEntry) -> Vec<u8> {
     let mut writer = Writer::default();
@@ -100,21 +103,25 @@ fn encode(entry: &QueueEntry) -> Vec<u8> {
 fn write_recipient(writer: &mut Writer, recipient: &QueueRecipient) {
     writer.text(&recipient.address);
     writer.list(&recipient.parameters, |writer, text| writer.text(text));
-    match &recipient.state {
-        RecipientState::Pending { last } => {
-            writer.u8(0);
-            writer.option(last.as_deref(), |writer, text| writer.text(text));
-        }
-        RecipientState::Delivered { reply } => {
-            writer.u8(1);
-            writer.text(reply);
-        }
-        RecipientState::Failed { reply } => {
-            writer.u8(2);
-            writer.text(reply);
-        }
-    }
+    let known = STATES.iter().zip(0..).find(|(state, _)| **state == recipient.state);
+    writer.u8(known.map_or(u8::MAX, |(_, number)| number));
+    writer.option(recipient.last.as_ref(), |writer, last| {
+        writer.signed(last.at.0);
+        writer.text(&last.reply);
+        writer.option(last.remote_mta.as_deref(), |writer, name| writer.text(name));
+    });
 }
+
+/// How far recipients are; each is written as its place in the list.
+const STATES: [RecipientState; 7] = [
+    RecipientState::Relay,
+    RecipientState::Spool,
+    RecipientState::Failed,
+    RecipientState::Delivered(Delivery::Mailbox),
+    RecipientState::Delivered(Delivery::Expanded),
+    RecipientState::Delivered(Delivery::Relayed),
+    RecipientState::Delivered(Delivery::Passed),
+];
 
 /// The columns of [`decode`], in order.
 macro_rules! QUEUE_COLUMNS {
@@ -152,12 +159,17 @@ fn read_recipient(reader: &mut Reader<'_>) -> Result<QueueRecipient> {
     Ok(QueueRecipient {
         address: reader.text()?,
         parameters: reader.list(Reader::text)?,
-        state: match reader.u8()? {
-            0 => RecipientState::Pending { last: reader.option(Reader::text)? },
-            1 => RecipientState::Delivered { reply: reader.text()? },
-            2 => RecipientState::Failed { reply: reader.text()? },
-            _ => return Err(reader.corrupt()),
+        state: match STATES.get(usize::from(reader.u8()?)) {
+            Some(state) => *state,
+            None => return Err(reader.corrupt()),
         },
+        last: reader.option(|reader| {
+            Ok(LastAttempt {
+                at: Timestamp(reader.signed()?),
+                reply: reader.text()?,
+                remote_mta: reader.option(Reader::text)?,
+            })
+        })?,
     })
 }
 
@@ -190,11 +202,40 @@ pub(crate) fn lease(tx: &mut Tx<'_>, now: Timestamp, max: usize, until: Timestam
     Ok(leased)
 }
 
-/// Makes entries due now that are due later: this one, or all. How many there were.
-pub(crate) fn flush(tx: &mut Tx<'_>, id: Option<QueueId>, now: Timestamp) -> Result<u64> {
-    let id = id.map(|id| id.0.to_vec());
-    let flushed = tx
-        .prepare("UPDATE queue SET due = ?2 WHERE due > ?2 AND (?1 IS NULL OR id = ?1)")?
-        .execute(params![id, now.0])?;
+/// Moves the end of leases; those that are still their holder's.
+pub(crate) fn renew(tx: &mut Tx<'_>, leases: &[QueueLease], until: Timestamp) -> Result<Vec<QueueLease>> {
+    let mut renewed = Vec::new();
+    for lease in leases {
+        let held = tx
+            .prepare("UPDATE queue SET leased_until = ?4 WHERE id = ?1 AND token = ?2 AND leased_until > ?3")?
+            .execute(params![&lease.id.0[..], sql(lease.token), NOBODY, until.0])?;
+        if held > 0 {
+            renewed.push(*lease);
+        }
+    }
+    Ok(renewed)
+}
+
+/// Makes entries due now that are due later: these, or all. How many there were.
+pub(crate) fn flush(tx: &mut Tx<'_>, ids: Option<&[QueueId]>, now: Timestamp) -> Result<u64> {
+    let Some(ids) = ids else {
+        let mut all = tx.prepare("UPDATE queue SET due = ?1 WHERE due > ?1 AND due < ?2")?;
+        return Ok(all.execute([now.0, HELD.0])? as u64);
+    };
+    let mut flushed = 0;
+    for id in ids {
+        let mut one = tx.prepare("UPDATE queue SET due = ?1 WHERE id = ?3 AND due > ?1 AND due < ?2")?;
+        flushed += one.execute(params![now.0, HELD.0, &id.0[..]])?;
+    }
     Ok(flushed as u64)
+}
+
+/// Makes these entries due then: all of them, or those that are due at `from`. How many there were.
+pub(crate) fn reschedule(tx: &mut Tx<'_>, ids: &[QueueId], from: Option<Timestamp>, due: Timestamp) -> Result<u64> {
+    let mut moved = 0;
+    for id in ids {
+        let mut one = tx.prepare("UPDATE queue SET due = ?2 WHERE id = ?1 AND (?3 IS NULL OR due = ?3)")?;
+        moved += one.execute(params![&id.0[..], due.0, from.map(|from| from.0)])?;
+    }
+    Ok(moved as u64)
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use mailstore_trait::date::Timestamp;
 use mailstore_trait::id::{BlobId, QueueId};
-use mailstore_trait::queue::{QueueEntry, QueueLease, QueueOp, QueueRecipient, RecipientState};
+use mailstore_trait::queue::{
+    Delivery, HELD, LastAttempt, QueueEntry, QueueLease, QueueOp, QueueRecipient, RecipientState,
+};
 use tokio_postgres::Row;
 
 use super::content::{NewBlob, new_blob};
@@ -119,13 +121,14 @@ impl Queue {
                     row.blob.0,
                 )),
                 Done::Updated(entry) => calls.push(call!(
-                    "UPDATE mailstore.queue SET priority = $2, due = $3, leased_until = NULL, free_at = $3,
-                        token = token + 1, entry = $4
+                    "UPDATE mailstore.queue SET priority = $2, due = CASE due WHEN $5 THEN due ELSE $3 END, leased_until = NULL,
+                        free_at = CASE due WHEN $5 THEN due ELSE $3 END, token = token + 1, entry = $4
                      WHERE id = $1",
                     id.0,
                     i64::from(entry.priority),
                     entry.due.0,
                     encode(entry),
+                    HELD.0,
                 )),
                 Done::Removed => {
                     removed.push(id_octets(&id.0));
@@ -144,7 +147,7 @@ impl Queue {
 pub(crate) const LOOSEN: &str = "INSERT INTO mailstore.loose (blob, due) SELECT blob, 0 FROM unnest($1::bytea[]) AS \
                                  n (blob) ON CONFLICT DO NOTHING";
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// What has no column of its own.
 fn encode(entry: &QueueEntry) -> Vec<u8> {
@@ -162,21 +165,25 @@ fn encode(entry: &QueueEntry) -> Vec<u8> {
 fn write_recipient(writer: &mut Writer, recipient: &QueueRecipient) {
     writer.text(&recipient.address);
     writer.list(&recipient.parameters, |writer, text| writer.text(text));
-    match &recipient.state {
-        RecipientState::Pending { last } => {
-            writer.octet(0);
-            writer.option(last.as_deref(), |writer, text| writer.text(text));
-        }
-        RecipientState::Delivered { reply } => {
-            writer.octet(1);
-            writer.text(reply);
-        }
-        RecipientState::Failed { reply } => {
-            writer.octet(2);
-            writer.text(reply);
-        }
-    }
+    let known = STATES.iter().zip(0..).find(|(state, _)| **state == recipient.state);
+    writer.octet(known.map_or(u8::MAX, |(_, number)| number));
+    writer.option(recipient.last.as_ref(), |writer, last| {
+        writer.signed(last.at.0);
+        writer.text(&last.reply);
+        writer.option(last.remote_mta.as_deref(), |writer, name| writer.text(name));
+    });
 }
+
+/// How far recipients are; each is written as its place in the list.
+const STATES: [RecipientState; 7] = [
+    RecipientState::Relay,
+    RecipientState::Spool,
+    RecipientState::Failed,
+    RecipientState::Delivered(Delivery::Mailbox),
+    RecipientState::Delivered(Delivery::Expanded),
+    RecipientState::Delivered(Delivery::Relayed),
+    RecipientState::Delivered(Delivery::Passed),
+];
 
 /// The columns of [`decode`], in order.
 macro_rules! QUEUE_COLUMNS {
@@ -215,11 +222,16 @@ fn read_recipient(reader: &mut Reader<'_>) -> Result<QueueRecipient> {
     Ok(QueueRecipient {
         address: reader.text()?,
         parameters: reader.list(Reader::text)?,
-        state: match reader.octet()? {
-            0 => RecipientState::Pending { last: reader.option(Reader::text)? },
-            1 => RecipientState::Delivered { reply: reader.text()? },
-            2 => RecipientState::Failed { reply: reader.text()? },
-            _ => return Err(reader.corrupt()),
+        state: match STATES.get(usize::from(reader.octet()?)) {
+            Some(state) => *state,
+            None => return Err(reader.corrupt()),
         },
+        last: reader.option(|reader| {
+            Ok(LastAttempt {
+                at: Timestamp(reader.signed()?),
+                reply: reader.text()?,
+                remote_mta: reader.option(Reader::text)?,
+            })
+        })?,
     })
 }
