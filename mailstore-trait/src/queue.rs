@@ -43,6 +43,10 @@ pub struct QueueEntry {
 /// When an entry is due that [`QueueStore::hold`] holds: never.
 pub const HELD: Timestamp = Timestamp(i64::MAX);
 
+/// When an entry is due that [`QueueStore::flush`] hurried: long ago, so that a worker knows that somebody wants it tried
+/// now, whatever it thinks of the destination.
+pub const FLUSHED: Timestamp = Timestamp(0);
+
 /// One recipient of a queued message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueRecipient {
@@ -181,7 +185,8 @@ pub trait QueueStore: Send + Sync {
         until: Timestamp,
     ) -> BoxFuture<'a, Result<Vec<QueueLease>, ReadError>>;
 
-    /// Makes entries due now that are due later: these, or all. Answers how many there were. Held ones stay held.
+    /// Makes entries due at once ([`FLUSHED`]) that are due after `now`: these, or all. Answers how many there were. Held
+    /// ones stay held.
     fn flush<'a>(&'a self, ids: Option<&'a [QueueId]>, now: Timestamp) -> BoxFuture<'a, Result<u64, ReadError>>;
 
     /// Holds these entries: they are leased to nobody until released, and no life runs out. An attempt that is under way

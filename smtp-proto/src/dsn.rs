@@ -20,6 +20,8 @@ use crate::reply::EnhancedCode;
 pub enum Action {
     /// It is in its mailbox.
     Delivered,
+    /// It went to several others in the recipient's place; what becomes of it there may be reported too.
+    Expanded,
     /// A next hop that sends no reports took it.
     Relayed,
     /// It is late, and still being tried.
@@ -34,6 +36,7 @@ impl Action {
     pub fn word(self) -> &'static str {
         match self {
             Action::Delivered => "delivered",
+            Action::Expanded => "expanded",
             Action::Relayed => "relayed",
             Action::Delayed => "delayed",
             Action::Failed => "failed",
@@ -52,9 +55,9 @@ pub struct Recipient {
     pub action: Action,
     /// Its status.
     pub status: EnhancedCode,
-    /// The reply that says why, as received.
+    /// The reply that says why: as received, or ours.
     pub diagnostic: Option<String>,
-    /// Who said it.
+    /// The host that gave it; `None` when this one did.
     pub remote_mta: Option<String>,
     /// When it was last tried.
     pub last_attempt: Option<Timestamp>,
@@ -76,7 +79,7 @@ pub enum Returned<'a> {
 pub struct Dsn<'a> {
     /// This host's name.
     pub reporting_mta: &'a str,
-    /// Who writes: `MAILER-DAEMON@` this host, most often.
+    /// Who writes. RFC 3461 §6.2: an address that a person reads, the postmaster's most often.
     pub from: &'a str,
     /// The reverse-path of the message. There is no report to the null one.
     pub to: &'a Address,
@@ -104,7 +107,7 @@ impl Dsn<'_> {
         let subject = match worst {
             Action::Failed => "Undelivered mail returned to sender",
             Action::Delayed => "Delayed mail (still being tried)",
-            Action::Relayed | Action::Delivered => "Successful mail delivery report",
+            Action::Relayed | Action::Expanded | Action::Delivered => "Successful mail delivery report",
         };
         let is_utf8 = self.is_utf8();
         // RFC 6533 §4: addresses that are not ASCII stand only in the message/global variants.
@@ -153,6 +156,7 @@ impl Dsn<'_> {
                 "Your message is late. It is still being tried; you do not have to send it again.\r\n\r\n"
             }
             Action::Relayed => "Your message was passed on to a system that may not report its delivery.\r\n\r\n",
+            Action::Expanded => "Your message was delivered to a list of recipients.\r\n\r\n",
             Action::Delivered => "Your message was delivered.\r\n\r\n",
         });
         for recipient in self.recipients {
@@ -201,7 +205,10 @@ impl Dsn<'_> {
                 field(&mut out, "Remote-MTA", &format!("dns; {remote}"));
             }
             if let Some(diagnostic) = &recipient.diagnostic {
-                field(&mut out, "Diagnostic-Code", &format!("smtp; {diagnostic}"));
+                // RFC 3464 §2.3.6: a code of the kind that the remote host gave; what this host has to say is of none that
+                // is registered.
+                let kind = if recipient.remote_mta.is_some() { "smtp" } else { "x-local" };
+                field(&mut out, "Diagnostic-Code", &format!("{kind}; {diagnostic}"));
             }
             if let Some(at) = recipient.last_attempt {
                 field(&mut out, "Last-Attempt-Date", &date(at));
@@ -282,7 +289,7 @@ mod tests {
         let to = Address::parse(to, Grammar::default().with_utf8(true)).unwrap();
         let dsn = Dsn {
             reporting_mta: "mx.example.org",
-            from: "MAILER-DAEMON@mx.example.org",
+            from: "postmaster@mx.example.org",
             to: &to,
             date: Timestamp::from_seconds(1_700_000_000).at_offset(0),
             message_id: "1@mx.example.org",
@@ -336,6 +343,15 @@ mod tests {
         let both = [recipient(Action::Relayed), recipient(Action::Failed)];
         assert!(built("a@b", &both, Returned::Headers(b"")).contains("Subject: Undelivered mail"));
         assert!(built("a@b", &both[..1], Returned::Headers(b"")).contains("Action: relayed"));
+    }
+
+    #[test]
+    fn a_diagnosis_of_our_own_is_none_of_smtp() {
+        let ours =
+            Recipient { remote_mta: None, diagnostic: Some("451 4.4.1 refused".into()), ..recipient(Action::Failed) };
+        let message = built("a@b", &[ours], Returned::Headers(b""));
+        assert!(message.contains("Diagnostic-Code: x-local; 451 4.4.1 refused\r\n"), "{message}");
+        assert!(!message.contains("Remote-MTA"), "{message}");
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! When to try again, when to tell the sender, when to give up: the queue's schedule as values.
 //!
 //! RFC 5321 §4.5.4.1. Nothing here has a clock: the time comes with each question, so a schedule can be tested a
-//! week at a time. What an entry and a client's [`Report`](crate::client::request::Report) make together is in
-//! `queue/entry.rs` (feature `store`).
+//! week at a time. What all entries for a destination share is in `queue/destination.rs`; what an entry and a client's
+//! [`Report`](crate::client::request::Report) make together is in `queue/entry.rs` (feature `store`).
 
+pub mod destination;
 #[cfg(feature = "store")]
 pub mod entry;
 

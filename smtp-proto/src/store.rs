@@ -38,6 +38,8 @@ use header::Header;
 pub struct Policy {
     /// This host's name, for Received.
     pub hostname: String,
+    /// Who answers for this host, and signs its reports.
+    pub postmaster: String,
     /// What the listener is for; the same as in the session's configuration.
     pub role: Role,
     /// Whether who submits may only use addresses that are theirs (RFC 6409 §6.1).
@@ -56,8 +58,10 @@ impl Policy {
     /// The usual one.
     pub fn new(hostname: impl Into<String>, role: Role) -> Policy {
         let message = crate::config::Limits::default().message;
+        let hostname = hostname.into();
         Policy {
-            hostname: hostname.into(),
+            postmaster: format!("postmaster@{hostname}"),
+            hostname,
             role,
             own_addresses_only: true,
             add_missing: true,

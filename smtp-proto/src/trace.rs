@@ -1,6 +1,6 @@
-//! Trace headers as values: Received and Return-Path.
+//! Trace headers as values: Received, Return-Path and Delivered-To.
 //!
-//! RFC 5321 §4.4, RFC 3848 §1, RFC 6531 §3.7.3, RFC 8314 §4.3. Whoever stores a message writes them, because it has a clock and
+//! RFC 5321 §4.4, RFC 9228 §3, RFC 3848 §1, RFC 6531 §3.7.3, RFC 8314 §4.3. Whoever stores a message writes them, because it has a clock and
 //! knows the message's id; the session knows the rest.
 
 use std::fmt;
@@ -99,6 +99,17 @@ impl fmt::Display for ReturnPath<'_> {
     }
 }
 
+/// A Delivered-To header: final delivery leaves one in each mailbox, and a message that comes to a mailbox with its own
+/// went round in circles (RFC 9228 §3).
+#[derive(Clone, Copy, Debug)]
+pub struct DeliveredTo<'a>(pub &'a str);
+
+impl fmt::Display for DeliveredTo<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Delivered-To: {}\r\n", self.0)
+    }
+}
+
 /// A word from the peer, with everything out of it that could end a clause or a header.
 struct Word<'a>(&'a str);
 
@@ -179,6 +190,7 @@ mod tests {
         origin.tls = Some(LayerInfo::new());
         assert_eq!((with(&origin, false, false), with(&origin, true, true)), ("ESMTPS", "UTF8LMTPS"));
         assert_eq!(Literal(origin.peer.ip()).to_string(), "[IPv6:2001:db8::1]");
+        assert_eq!(DeliveredTo("a@b.example").to_string(), "Delivered-To: a@b.example\r\n");
         assert_eq!(ReturnPath(None).to_string(), "Return-Path: <>\r\n");
     }
 }

@@ -10,15 +10,16 @@ use std::time::Duration;
 
 use common::{codes, epoch, peer};
 use mailstore_trait::id::AccountId;
-use mailstore_trait::queue::{Leased, QueueEntry, RecipientState};
+use mailstore_trait::queue::{Delivery, Leased, QueueEntry, RecipientState};
 use mailstore_trait::session::{Fulfil, Output, Session};
 use mailstore_trait::store::{Caps, MailStore, ViewOptions};
 use mailstore_trait::testkit::directory::MemDirectory;
 use mailstore_trait::testkit::environment::TestEnvironment;
 use mailstore_trait::testkit::memory::MemStore;
 use smtp_proto::client::request::{Failure, Outcome, Stage};
-use smtp_proto::config::Role;
-use smtp_proto::queue::{Retry, entry};
+use smtp_proto::config::{Extensions, Role};
+use smtp_proto::queue::Retry;
+use smtp_proto::queue::entry::{self, Via};
 use smtp_proto::reply::{EnhancedCode, Reply};
 use smtp_proto::store::{Deliverer, Fulfiller, Policy, World};
 use smtp_proto::{Config, Server};
@@ -145,6 +146,12 @@ fn failed(code: u16, class: u8) -> Outcome {
     Outcome::from(Failure { stage: Stage::Rcpt, reply, remote: true })
 }
 
+fn settle(leased: &mut Leased, positions: &[usize], outcomes: &[Outcome]) {
+    let via = Via::NextHop { host: "mx.elsewhere.example", reports: false, deliver_by: false };
+    let now = leased.entry.queued;
+    entry::settle(&mut leased.entry, positions, outcomes, via, now);
+}
+
 /// `Fulfil` of the driver wants a future that can move between threads.
 #[test]
 fn answers_can_move_between_threads() {
@@ -161,7 +168,7 @@ fn answers_can_move_between_threads() {
     is_send(&future);
     house.runtime.block_on(async { drop(future.await) });
     fn never(deliverer: &Deliverer, leased: Leased) -> impl Future + Send + '_ {
-        deliverer.conclude(leased)
+        deliverer.conclude(leased, true, None)
     }
     let _ = never;
 }
@@ -176,7 +183,7 @@ fn a_message_is_in_the_mailbox_when_it_is_accepted() {
     let inbox = house.inbox(house.anna);
     let id = said.trim().rsplit(' ').next().unwrap().to_owned();
     let expected = format!(
-        "Return-Path: <from@a.example>\r\nReceived: from client.example ([192.0.2.1])\r\n\tby mx.example.org with ESMTP id {id}\r\n\t\
+        "Return-Path: <from@a.example>\r\nDelivered-To: anna@example.org\r\nReceived: from client.example ([192.0.2.1])\r\n\tby mx.example.org with ESMTP id {id}\r\n\t\
          for <Anna@example.org>\r\n\t; Sun, 22 Nov 2026 12:00:00 +0000\r\nSubject: x\r\n\r\n.text\r\n"
     );
     assert_eq!(inbox, [expected]);
@@ -240,7 +247,7 @@ fn an_alias_with_a_full_mailbox() {
     let mut leased = house.lease();
     assert_eq!(leased.entry.recipients[0].address, "ben@example.org");
     house.runtime.block_on(house.deliverer().deliver_locally(&mut leased.entry));
-    house.runtime.block_on(house.deliverer().conclude(leased)).unwrap();
+    house.runtime.block_on(house.deliverer().conclude(leased, true, None)).unwrap();
     assert_eq!((house.inbox(house.anna).len(), house.inbox(house.ben).len(), house.queue().len()), (1, 1, 0));
 
     let mut house = House::new(Config::lmtp("mx.example.org"));
@@ -265,12 +272,13 @@ fn a_full_mailbox_is_refused_or_tried_again() {
     let queue = house.queue();
     assert_eq!(queue[0].recipients[0].address, "ben@example.org");
     assert!(
-        matches!(&queue[0].recipients[0].state, RecipientState::Pending { last: Some(last) } if last.starts_with("452"))
+        queue[0].recipients[0].state == RecipientState::Spool
+            && queue[0].recipients[0].last.as_ref().is_some_and(|last| last.reply.starts_with("452"))
     );
     house.store.set_quota(house.ben, None);
     let mut leased = house.lease();
     house.runtime.block_on(house.deliverer().deliver_locally(&mut leased.entry));
-    house.runtime.block_on(house.deliverer().conclude(leased)).unwrap();
+    house.runtime.block_on(house.deliverer().conclude(leased, true, None)).unwrap();
     assert_eq!((house.inbox(house.ben).len(), house.queue().len()), (1, 0));
     assert_eq!(house.inbox(house.ben)[0].matches("Return-Path").count(), 1);
 
@@ -296,13 +304,16 @@ fn more_accounts_than_one_commit_may_touch() {
         // The first time, the outcome is forgotten: the worker died.
         let mut leased = leased.clone();
         house.runtime.block_on(house.deliverer().deliver_locally(&mut leased.entry));
-        assert!(leased.entry.recipients.iter().all(|it| matches!(it.state, RecipientState::Delivered { .. })));
+        assert!(leased.entry.recipients.iter().all(|it| it.state == RecipientState::Delivered(Delivery::Mailbox)));
     }
     let mut leased = leased;
     house.runtime.block_on(house.deliverer().deliver_locally(&mut leased.entry));
-    house.runtime.block_on(house.deliverer().conclude(leased)).unwrap();
+    house.runtime.block_on(house.deliverer().conclude(leased, true, None)).unwrap();
     assert_eq!((house.inbox(house.anna).len(), house.inbox(house.ben).len(), house.queue().len()), (1, 1, 0));
-    assert!(house.inbox(house.anna)[0].starts_with("Return-Path: <a@b>\r\nReceived: from x"));
+    assert!(
+        house.inbox(house.anna)[0]
+            .starts_with("Return-Path: <a@b>\r\nDelivered-To: anna@example.org\r\nReceived: from x")
+    );
 }
 
 #[test]
@@ -312,16 +323,19 @@ fn a_permanent_failure_returns_to_the_sender() {
     house.say("MAIL FROM:<anna@example.org> ENVID=e1\nRCPT TO:<x@elsewhere.example>\nRCPT TO:<y@elsewhere.example>\n");
     assert_eq!(house.codes("DATA\nSubject: lost\n\ntext\n.\n"), [354, 250]);
     let mut leased = house.lease();
-    let (outgoing, positions) = entry::outgoing(&leased.entry, |_| true);
+    let (outgoing, positions) = entry::outgoing(&leased.entry, leased.entry.queued, |_| true);
     assert_eq!(outgoing.envelope.sender.envid.as_deref(), Some("e1"));
-    entry::settle(&mut leased.entry, &positions, &[failed(550, 5), failed(451, 4)], false);
-    house.runtime.block_on(house.deliverer().conclude(leased)).unwrap();
+    settle(&mut leased, &positions, &[failed(550, 5), failed(451, 4)]);
+    house.runtime.block_on(house.deliverer().conclude(leased, true, None)).unwrap();
     let inbox = house.inbox(house.anna);
     assert_eq!(inbox.len(), 1);
     for part in [
         "Return-Path: <>\r\n",
+        "From: Mail Delivery System <postmaster@mx.example.org>\r\n",
         "Final-Recipient: rfc822;x@elsewhere.example\r\nAction: failed\r\nStatus: 5.1.1\r\n",
+        "Remote-MTA: dns; mx.elsewhere.example\r\n",
         "Diagnostic-Code: smtp; 550 5.1.1 said the next hop\r\n",
+        "Last-Attempt-Date: Sun, 22 Nov 2026 12:00:00 +0000\r\n",
         "Original-Envelope-Id: e1\r\n",
         "Content-Type: text/rfc822-headers\r\n",
         "Subject: lost\r\n",
@@ -342,19 +356,23 @@ fn a_report_to_another_host_is_queued_and_never_answered() {
     house.say("MAIL FROM:<>\nRCPT TO:<x@elsewhere.example>\n");
     assert_eq!(house.codes("DATA\ntext\n.\n"), [354, 250]);
     let mut leased = house.lease();
-    entry::settle(&mut leased.entry, &[0], &[failed(550, 5)], false);
-    house.runtime.block_on(house.deliverer().conclude(leased)).unwrap();
+    settle(&mut leased, &[0], &[failed(550, 5)]);
+    house.runtime.block_on(house.deliverer().conclude(leased, true, None)).unwrap();
     assert!(house.queue().is_empty() && house.inbox(house.anna).is_empty(), "no report about a report");
 
     house.say("MAIL FROM:<anna@example.org>\nRCPT TO:<x@elsewhere.example>\n");
     house.say("DATA\ntext\n.\n");
     let mut leased = house.lease();
     leased.entry.return_path = Some("away@third.example".into());
-    entry::settle(&mut leased.entry, &[0], &[failed(550, 5)], false);
-    house.runtime.block_on(house.deliverer().conclude(leased)).unwrap();
+    settle(&mut leased, &[0], &[failed(550, 5)]);
+    house.runtime.block_on(house.deliverer().conclude(leased, true, None)).unwrap();
     let queue = house.queue();
     assert_eq!((queue.len(), &queue[0].return_path), (1, &None));
     assert_eq!(queue[0].recipients[0].address, "away@third.example");
+    assert_eq!(
+        (&queue[0].recipients[0].parameters[..], &queue[0].mail_parameters[..]),
+        (&["NOTIFY=NEVER".to_owned()][..], &[][..])
+    );
 }
 
 #[test]
@@ -367,8 +385,8 @@ fn a_lost_lease_does_nothing() {
     house.environment.advance(Duration::from_secs(61));
     house.store.advance(Duration::from_secs(61));
     let _newer = house.lease();
-    entry::settle(&mut stale.entry, &[0], &[failed(550, 5)], false);
-    assert!(house.runtime.block_on(house.deliverer().conclude(stale)).is_err());
+    settle(&mut stale, &[0], &[failed(550, 5)]);
+    assert!(house.runtime.block_on(house.deliverer().conclude(stale, true, None)).is_err());
     assert!(house.inbox(house.anna).is_empty() && house.queue().len() == 1);
 }
 
@@ -379,7 +397,7 @@ fn successes_are_reported_when_asked_for() {
     house.say("MAIL FROM:<anna@example.org>\nRCPT TO:<ben@example.org> NOTIFY=SUCCESS\n");
     assert_eq!(house.codes("DATA\ntext\n.\n"), [354, 250]);
     let leased = house.lease();
-    house.runtime.block_on(house.deliverer().conclude(leased)).unwrap();
+    house.runtime.block_on(house.deliverer().conclude(leased, true, None)).unwrap();
     assert!(
         house.inbox(house.anna)[0].contains("Action: delivered\r\nStatus: 2.1.5\r\n"),
         "{}",
@@ -395,6 +413,86 @@ fn messages_that_go_round_in_circles_are_refused() {
     let script = format!("DATA\n{}\ntext\n.\nNOOP\n", "Received: from somewhere\n".repeat(101));
     assert_eq!(house.codes(&script), [354, 554, 250]);
     assert!(house.inbox(house.anna).is_empty());
+}
+
+/// Two hosts forwarded to each other, and each message grew by its trace until it hit the limit of hops.
+#[test]
+fn what_comes_back_to_its_mailbox_is_a_loop() {
+    let mut house = House::new(relay());
+    house.say("EHLO x\nMAIL FROM:<a@b>\nRCPT TO:<anna@example.org>\n");
+    let script = "DATA\nReceived: from x\nDelivered-To: Anna@example.org\n\ntext\n.\n";
+    assert_eq!(house.codes(script), [354, 554]);
+    assert!(house.inbox(house.anna).is_empty());
+    // The other mailbox of the alias has it; of the loop its sender hears.
+    house.say("MAIL FROM:<ben@example.org>\nRCPT TO:<all@example.org>\n");
+    assert_eq!(house.codes(script), [354, 250]);
+    assert_eq!((house.inbox(house.anna).len(), house.inbox(house.ben).len()), (0, 1));
+    let leased = house.lease();
+    house.runtime.block_on(house.deliverer().conclude(leased, true, None)).unwrap();
+    let report = &house.inbox(house.ben)[1];
+    assert!(report.contains("Final-Recipient: rfc822;anna@example.org\r\nAction: failed\r\nStatus: 5.4.6"), "{report}");
+
+    let mut house = House::new(submission());
+    house.log_in();
+    house.say("MAIL FROM:<anna@example.org>\nRCPT TO:<anna@example.org>\n");
+    assert_eq!(house.codes(script), [354, 250], "users send on what they have");
+}
+
+/// RFC 4865 §4: whoever a message on hold is for, it is not seen before.
+#[test]
+fn a_message_on_hold_waits_for_local_recipients_too() {
+    let mut config = submission();
+    config.extensions |= Extensions::FUTURERELEASE;
+    let mut house = House::new(config);
+    house.log_in();
+    house.say("MAIL FROM:<anna@example.org> HOLDFOR=3600\nRCPT TO:<ben@example.org>\n");
+    assert_eq!(house.codes("DATA\ntext\n.\n"), [354, 250]);
+    assert!(house.inbox(house.ben).is_empty());
+    let queue = house.queue();
+    assert_eq!(
+        (queue[0].recipients[0].state, queue[0].due.since(queue[0].queued).as_secs()),
+        (RecipientState::Spool, 3600)
+    );
+    house.environment.advance(Duration::from_secs(3600));
+    let mut leased = house.lease();
+    house.runtime.block_on(house.deliverer().deliver_locally(&mut leased.entry));
+    house.runtime.block_on(house.deliverer().conclude(leased, true, None)).unwrap();
+    assert_eq!((house.inbox(house.ben).len(), house.queue().len()), (1, 0));
+}
+
+#[test]
+fn an_alias_to_several_is_reported_as_expanded() {
+    let mut house = House::new(submission());
+    house.log_in();
+    house.say(
+        "MAIL FROM:<anna@example.org>\nRCPT TO:<all@example.org> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;All@example.org\n",
+    );
+    assert_eq!(house.codes("DATA\ntext\n.\n"), [354, 250]);
+    let leased = house.lease();
+    house.runtime.block_on(house.deliverer().conclude(leased, true, None)).unwrap();
+    let report = house.inbox(house.anna).pop().unwrap();
+    for part in ["Original-Recipient: rfc822;All@example.org\r\n", "Action: expanded\r\n", "Status: 2.1.5\r\n"] {
+        assert!(report.contains(part), "{part} in {report}");
+    }
+}
+
+/// What was accepted for a mailbox here does not leave for whoever owns the domain now.
+#[test]
+fn a_spooled_message_never_leaves() {
+    let caps = Caps::new(1, MemStore::CAPS.max_ops, MemStore::CAPS.max_message);
+    let mut house = House::with_store(relay(), MemStore::with_caps(caps));
+    house.say("EHLO x\nMAIL FROM:<anna@example.org>\nRCPT TO:<ben@example.org>\nRCPT TO:<anna@example.org>\n");
+    assert_eq!(house.codes("DATA\ntext\n.\n"), [354, 250]);
+    let mut leased = house.lease();
+    leased.entry.recipients[0].address = "ben@moved.example".into();
+    house.runtime.block_on(house.deliverer().deliver_locally(&mut leased.entry));
+    assert_eq!(entry::outgoing(&leased.entry, leased.entry.queued, |_| true).1, [0; 0]);
+    house.runtime.block_on(house.deliverer().conclude(leased, true, None)).unwrap();
+    let inbox = house.inbox(house.anna);
+    assert!(
+        inbox.len() == 2 && inbox[1].contains("ben@moved.example\r\nAction: failed\r\nStatus: 5.1.1"),
+        "{inbox:#?}"
+    );
 }
 
 #[test]
@@ -421,15 +519,16 @@ fn submitted_messages_get_date_and_message_id() {
     let message = house.inbox(house.ben)[0].clone();
     let (header, _) = message.split_once("\r\n\r\n").unwrap();
     let fields: Vec<_> = header.lines().filter(|line| !line.starts_with('\t')).collect();
-    assert!(fields[1].starts_with("Received: from mx.example.org"), "{fields:?}");
-    assert_eq!((fields[2], fields[4]), ("Date: Sun, 22 Nov 2026 12:00:00 +0000", "Subject: x"));
-    let id = fields[3].strip_prefix("Message-ID: <").and_then(|rest| rest.strip_suffix("@mx.example.org>")).unwrap();
+    assert_eq!(fields[1], "Delivered-To: ben@example.org");
+    assert!(fields[2].starts_with("Received: from mx.example.org"), "{fields:?}");
+    assert_eq!((fields[3], fields[5]), ("Date: Sun, 22 Nov 2026 12:00:00 +0000", "Subject: x"));
+    let id = fields[4].strip_prefix("Message-ID: <").and_then(|rest| rest.strip_suffix("@mx.example.org>")).unwrap();
     assert_eq!((id.len(), id.bytes().all(|octet| octet.is_ascii_alphanumeric())), (32, true));
     let queued = house.runtime.block_on(async {
         let queue = house.store.as_queue().unwrap();
         queue.read(house.queue_id().await, 0, 1 << 16).await.unwrap()
     });
-    assert!(String::from_utf8_lossy(&queued).contains(fields[3]), "the same for all");
+    assert!(String::from_utf8_lossy(&queued).contains(fields[4]), "the same for all");
 
     house.say("MAIL FROM:<anna@example.org>\nRCPT TO:<ben@example.org>\nDATA\n");
     assert_eq!(house.codes("Message-ID: <1@anna.example>\nDate: Sat, 21 Nov 2026 12:00:00 +0000\n\ntext\n.\n"), [250]);

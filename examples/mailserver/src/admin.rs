@@ -1,5 +1,7 @@
 //! Administration from the command line: on the same data folder, whether the server runs or not.
 
+mod queue;
+
 use std::io::{BufRead, Write};
 use std::path::Path;
 
@@ -7,8 +9,6 @@ use mailstore_embedded::Store;
 use mailstore_trait::directory::{Directory, Principal, Resolution};
 use mailstore_trait::environment::Environment;
 use mailstore_trait::error::{DirectoryError, ReadError};
-use mailstore_trait::id::QueueId;
-use mailstore_trait::queue::{QueueStore, RecipientState};
 use mailstore_trait::sasl::Secret;
 
 use crate::cli::{QueueCommand, UserCommand};
@@ -18,9 +18,6 @@ use crate::signing::Signing;
 use crate::tls::Certificates;
 use crate::transfer::export::Format;
 use crate::{Failure, data, transfer};
-
-/// Queue entries read in one page.
-const PAGE: usize = 1000;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +40,8 @@ pub(crate) enum AdminError {
     QueueId(String),
     #[error("{0}: nothing with this id waits")]
     NotQueued(String),
+    #[error("which? Name entries, --domain, --sender or --all")]
+    WhichEntries,
     #[error("the queue: {0}")]
     Queue(#[from] ReadError),
     #[error("standard output: {0}")]
@@ -110,60 +109,9 @@ fn password(from_stdin: bool) -> Result<Secret, AdminError> {
 /// `queue …`
 pub(crate) async fn queue(config: &Config, command: QueueCommand) -> Result<(), AdminError> {
     let store = data::open(config)?;
-    let result = with_queue(&store, command).await;
+    let result = queue::queue(&store, command, System.now()).await;
     store.close().await;
     result
-}
-
-async fn with_queue(queue: &dyn QueueStore, command: QueueCommand) -> Result<(), AdminError> {
-    match command {
-        QueueCommand::List => {
-            let mut after = None;
-            let mut out = std::io::stdout().lock();
-            loop {
-                let entries = queue.list(after, PAGE).await?;
-                for entry in &entries {
-                    let from = entry.return_path.as_deref().unwrap_or_default();
-                    let due = entry.due.at_offset(0);
-                    writeln!(
-                        out,
-                        "{} <{from}> {} octets, tried {} times, next {due}",
-                        entry.id, entry.size, entry.attempts
-                    )?;
-                    for recipient in &entry.recipients {
-                        let state = match &recipient.state {
-                            RecipientState::Pending { last } => last.as_deref().unwrap_or("waiting"),
-                            RecipientState::Delivered { reply } | RecipientState::Failed { reply } => reply,
-                        };
-                        writeln!(out, "    {}: {}", recipient.address, state.replace(['\r', '\n'], " "))?;
-                    }
-                }
-                match entries.last() {
-                    Some(last) if entries.len() == PAGE => after = Some(last.id),
-                    _ => return Ok(()),
-                }
-            }
-        }
-        QueueCommand::Flush { id } => {
-            let wanted = id.as_deref().map(queue_id).transpose()?;
-            let flushed = queue.flush(wanted, System.now()).await?;
-            match id {
-                Some(id) if flushed == 0 => Err(AdminError::NotQueued(id)),
-                _ => Ok(()),
-            }
-        }
-        QueueCommand::Remove { id } => match queue.discard(queue_id(&id)?).await? {
-            true => Ok(()),
-            false => Err(AdminError::NotQueued(id)),
-        },
-    }
-}
-
-/// Reads an id as lists and logs show it.
-fn queue_id(text: &str) -> Result<QueueId, AdminError> {
-    let wrong = || AdminError::QueueId(text.to_owned());
-    let number = u128::from_str_radix(text, 16).ok().filter(|_| text.len() == 32).ok_or_else(wrong)?;
-    Ok(QueueId(number.to_be_bytes()))
 }
 
 /// `import …`

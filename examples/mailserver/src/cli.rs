@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 /// A mail server: SMTP, submission, LMTP, POP3 and IMAP on one mailbox.
 #[derive(Debug, Parser)]
@@ -86,15 +86,47 @@ pub(crate) enum UserCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum QueueCommand {
     /// List what waits.
-    List,
-    /// Try everything again now, or one entry.
+    List {
+        #[command(flatten)]
+        which: Which,
+        /// One JSON object a line instead of text for people.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Try entries again now; without any, all.
     Flush {
-        /// The entry's id.
-        id: Option<String>,
+        #[command(flatten)]
+        which: Which,
     },
-    /// Remove an entry. Nobody is told.
+    /// Remove entries. Nobody is told.
     Remove {
-        /// The entry's id.
-        id: String,
+        #[command(flatten)]
+        which: Which,
     },
+    /// Keep entries from being tried until they are released.
+    Hold {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Let entries go that are held.
+    Release {
+        #[command(flatten)]
+        which: Which,
+    },
+}
+
+/// Entries of the queue. Several conditions mean those that meet all of them.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Which {
+    /// Their ids.
+    pub(crate) ids: Vec<String>,
+    /// All of them.
+    #[arg(long, conflicts_with = "ids")]
+    pub(crate) all: bool,
+    /// Those that wait for a recipient in this domain.
+    #[arg(long)]
+    pub(crate) domain: Option<String>,
+    /// Those from this sender; "" for reports, which have none.
+    #[arg(long)]
+    pub(crate) sender: Option<String>,
 }

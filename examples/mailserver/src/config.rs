@@ -160,6 +160,16 @@ pub(crate) struct Outbound {
     pub(crate) concurrency: usize,
     /// Keys that sign what users send.
     pub(crate) dkim: Vec<Dkim>,
+    /// Of these, with one next hop.
+    pub(crate) per_destination: usize,
+    /// From the start of one conversation with a next hop to the start of the next.
+    pub(crate) spacing: Option<Span>,
+    /// How long a next hop that can't be reached is left alone at first; doubled each time.
+    pub(crate) backoff: Span,
+    /// How long it is left alone at most.
+    pub(crate) backoff_max: Span,
+    /// After which time another process takes over what one that died had begun to send.
+    pub(crate) lease: Span,
 }
 
 impl Default for Outbound {
@@ -170,8 +180,13 @@ impl Default for Outbound {
             retry: vec![minutes(5), minutes(10), minutes(20), minutes(40), minutes(80), minutes(160), minutes(240)],
             give_up: Span(Duration::from_secs(5 * 86_400)),
             delay_notice: Span(Duration::from_secs(4 * 3600)),
-            concurrency: 20,
             dkim: Vec::new(),
+            concurrency: 100,
+            per_destination: 20,
+            spacing: None,
+            backoff: minutes(1),
+            backoff_max: minutes(60),
+            lease: minutes(2),
         }
     }
 }

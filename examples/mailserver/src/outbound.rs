@@ -1,31 +1,36 @@
 //! The queue's worker: leases what is due, sends it by its route, and commits what came of it.
+//!
+//! Leases are short and renewed while an attempt lasts, so that what a dead process had taken is soon taken over. An
+//! attempt whose lease is lost is broken off: another process has the entry.
 
 mod connect;
 mod fulfil;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use mailstore_trait::date::Timestamp;
 use mailstore_trait::drive::{DriveLimits, Silent, drive};
 use mailstore_trait::environment::Environment;
-use mailstore_trait::queue::{Leased, RecipientState};
+use mailstore_trait::error::{CommitError, ReadError};
+use mailstore_trait::id::QueueId;
+use mailstore_trait::queue::{Leased, QueueLease};
 use smtp_proto::address::Address;
 use smtp_proto::client::request::{Failure, Outcome, Stage};
 use smtp_proto::config::Role;
-use smtp_proto::queue::entry;
+use smtp_proto::queue::destination::{Destinations, Limits, Reached};
+use smtp_proto::queue::entry::{self, Via};
 use smtp_proto::reply::Reply;
 use smtp_proto::store::{Deliverer, World};
 use tokio::sync::{Notify, Semaphore};
+use tokio::task::AbortHandle;
 
 use crate::config::{Config, Route};
 use crate::environment::System;
 use crate::shutdown::Shutdown;
 use fulfil::Sender;
 
-/// How long an entry may be worked on before another worker may take it. Longer than a client's longest conversation.
-const LEASE: Duration = Duration::from_secs(2 * 3600);
 /// How long to sleep when nothing is due: entries made by other processes are seen then.
 const PATROL: Duration = Duration::from_secs(1);
 
@@ -37,25 +42,39 @@ pub(crate) struct Outbound {
     hostname: String,
     slots: Arc<Semaphore>,
     concurrency: usize,
+    lease: Duration,
+    destinations: Mutex<Destinations>,
+    under_way: Mutex<HashMap<QueueId, (QueueLease, Option<AbortHandle>)>>,
     queued: Arc<Notify>,
 }
 
 impl Outbound {
     pub(crate) fn new(config: &Config, world: World, queued: Arc<Notify>) -> Outbound {
         let policy = crate::server::policy(config, Role::Relay);
+        let outbound = &config.outbound;
         let retry = smtp_proto::queue::Retry {
-            steps: config.outbound.retry.iter().map(|span| span.0).collect(),
-            give_up: config.outbound.give_up.0,
-            delay_notice: Some(config.outbound.delay_notice.0),
+            steps: outbound.retry.iter().map(|span| span.0).collect(),
+            give_up: outbound.give_up.0,
+            delay_notice: Some(outbound.delay_notice.0),
             ..smtp_proto::queue::Retry::default()
+        };
+        let limits = Limits {
+            concurrency: outbound.per_destination,
+            spacing: outbound.spacing.map_or(Duration::ZERO, |span| span.0),
+            backoff: outbound.backoff.0,
+            backoff_max: outbound.backoff_max.0,
+            ..Limits::default()
         };
         Outbound {
             deliverer: Deliverer::new(world.clone(), Arc::new(policy), retry),
             world,
-            routes: config.outbound.routes.clone().into(),
+            routes: outbound.routes.clone().into(),
             hostname: config.hostname.clone(),
-            slots: Arc::new(Semaphore::new(config.outbound.concurrency)),
-            concurrency: config.outbound.concurrency,
+            slots: Arc::new(Semaphore::new(outbound.concurrency)),
+            concurrency: outbound.concurrency,
+            lease: outbound.lease.0,
+            destinations: Mutex::new(Destinations::new(limits)),
+            under_way: Mutex::default(),
             queued,
         }
     }
@@ -63,12 +82,12 @@ impl Outbound {
     /// Works until the shutdown. What is under way then is finished by its own tasks.
     pub(crate) async fn run(self, mut shutdown: Shutdown) {
         let outbound = Arc::new(self);
+        tokio::spawn(keep(Arc::downgrade(&outbound), outbound.lease));
         loop {
             let free = outbound.slots.available_permits();
             let mut found = 0;
             if free > 0 {
-                let now = System.now();
-                match outbound.due(now, free).await {
+                match outbound.due(System.now(), free).await {
                     Ok(leased) => {
                         found = leased.len();
                         for leased in leased {
@@ -89,9 +108,9 @@ impl Outbound {
         }
     }
 
-    async fn due(&self, now: Timestamp, max: usize) -> Result<Vec<Leased>, mailstore_trait::error::ReadError> {
+    async fn due(&self, now: Timestamp, max: usize) -> Result<Vec<Leased>, ReadError> {
         match self.world.store.as_queue() {
-            Some(queue) => queue.lease(now, max.min(self.concurrency), LEASE).await,
+            Some(queue) => queue.lease(now, max.min(self.concurrency), self.lease).await,
             None => Ok(Vec::new()),
         }
     }
@@ -99,53 +118,88 @@ impl Outbound {
     async fn start(self: &Arc<Outbound>, leased: Leased, shutdown: &Shutdown) {
         let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { return };
         let (outbound, shutdown) = (Arc::clone(self), shutdown.clone());
-        tokio::spawn(async move {
-            let id = leased.entry.id;
+        let (id, lease) = (leased.entry.id, leased.lease);
+        locked(&self.under_way).insert(id, (lease, None));
+        let task = tokio::spawn(async move {
             if let Err(error) = outbound.attempt(leased).await {
                 tracing::warn!(%id, %error, "the outcome could not be committed; it is tried again when the lease ends");
             }
+            locked(&outbound.under_way).remove(&id);
             outbound.queued.notify_one();
             drop((slot, shutdown));
         });
+        // It may have ended already, and somebody else's turn at the entry begun.
+        if let Some((_, handle)) = locked(&self.under_way).get_mut(&id).filter(|(known, _)| *known == lease) {
+            *handle = Some(task.abort_handle());
+        }
     }
 
-    /// One attempt at everything that is left of an entry.
-    async fn attempt(&self, mut leased: Leased) -> Result<(), mailstore_trait::error::CommitError> {
-        self.deliverer.deliver_locally(&mut leased.entry).await;
-        let pending = leased.entry.recipients.iter().enumerate().filter_map(|(at, recipient)| {
-            let waits = matches!(recipient.state, RecipientState::Pending { .. });
-            waits.then(|| (self.route(&recipient.address), at))
-        });
-        let mut by_route: BTreeMap<Option<usize>, Vec<usize>> = BTreeMap::new();
-        pending.for_each(|(route, at)| by_route.entry(route).or_default().push(at));
-        for (route, positions) in by_route {
-            match route.and_then(|route| self.routes.get(route)) {
-                Some(route) => self.send(&mut leased, route, &positions).await,
-                None => {
+    /// Renews the leases of what is under way, and breaks off what lost its lease.
+    async fn renew(&self) {
+        let held: Vec<QueueLease> = locked(&self.under_way).values().map(|(lease, _)| *lease).collect();
+        let Some(queue) = self.world.store.as_queue().filter(|_| !held.is_empty()) else { return };
+        let renewed = match queue.renew(&held, System.now().plus(self.lease)).await {
+            Ok(renewed) => renewed,
+            Err(error) => return tracing::warn!(%error, "leases can't be renewed"),
+        };
+        for lost in held.into_iter().filter(|lease| !renewed.contains(lease)) {
+            let mut under_way = locked(&self.under_way);
+            // One that ended meanwhile has lost nothing.
+            if under_way.get(&lost.id).is_some_and(|(lease, _)| *lease == lost)
+                && let Some((_, Some(task))) = under_way.remove(&lost.id)
+            {
+                tracing::warn!(id = %lost.id, "another process took the entry over");
+                task.abort();
+            }
+        }
+    }
+
+    /// One turn at an entry: an attempt at everything that is left of it, where the destinations are free.
+    async fn attempt(&self, mut leased: Leased) -> Result<(), CommitError> {
+        let now = System.now();
+        if !entry::is_over(&leased.entry, now) {
+            self.deliverer.deliver_locally(&mut leased.entry).await;
+        }
+        let here = leased.entry.recipients.iter().any(|recipient| !recipient.is_waiting());
+        let plan = entry::plan(&mut leased.entry, now, &mut locked(&self.destinations), |to| self.destination(to));
+        let tried = here || !plan.granted.is_empty();
+        for (name, positions) in plan.granted {
+            let granted = Granted { outbound: self, name, started: Instant::now(), ended: false };
+            match positions.first().and_then(|&at| leased.entry.recipients.get(at)).map(|it| self.route(&it.address)) {
+                Some(Some(route)) => self.send(&mut leased, route, &positions, granted).await,
+                _ => {
                     let outcomes = vec![refused(NO_ROUTE); positions.len()];
-                    entry::settle(&mut leased.entry, &positions, &outcomes, false);
+                    entry::settle(&mut leased.entry, &positions, &outcomes, Via::Mailbox, System.now());
                 }
             }
         }
         for recipient in &leased.entry.recipients {
-            tracing::info!(id = %leased.entry.id, to = %recipient.address, state = ?recipient.state, "attempted");
+            tracing::info!(id = %leased.entry.id, to = %recipient.address, state = ?recipient.state, last = ?recipient.last, "attempted");
         }
-        self.deliverer.conclude(leased).await
+        self.deliverer.conclude(leased, tried, plan.postponed).await
+    }
+
+    /// What all mail for this address shares: its next hop.
+    fn destination(&self, address: &str) -> String {
+        match self.route(address) {
+            Some(route) => format!("{}:{}", route.host, route.port),
+            None => String::new(),
+        }
     }
 
     /// The first route that matches the address's domain.
-    fn route(&self, address: &str) -> Option<usize> {
+    fn route(&self, address: &str) -> Option<&Route> {
         let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
-        self.routes.iter().position(|route| route.matches(domain))
+        self.routes.iter().find(|route| route.matches(domain))
     }
 
-    async fn send(&self, leased: &mut Leased, route: &Route, positions: &[usize]) {
+    async fn send(&self, leased: &mut Leased, route: &Route, positions: &[usize], granted: Granted<'_>) {
         let all: Vec<String> = positions
             .iter()
             .filter_map(|&at| leased.entry.recipients.get(at).map(|recipient| recipient.address.clone()))
             .collect();
         let takes = |address: &Address| all.iter().any(|known| known == address.as_str());
-        let (outgoing, sent) = entry::outgoing(&leased.entry, takes);
+        let (outgoing, sent) = entry::outgoing(&leased.entry, System.now(), takes);
         let mut sender = Sender::new(Arc::clone(&self.world.store), leased.entry.id, outgoing, route);
         for attempt in connect::attempts(route) {
             let (mut session, mut stream) = match connect::open(&self.hostname, route, attempt).await {
@@ -164,8 +218,56 @@ impl Outbound {
             }
         }
         let (outcomes, dsn) = sender.into_outcomes(sent.len());
-        entry::settle(&mut leased.entry, &sent, &outcomes, dsn);
+        let via = Via::NextHop { host: &route.host, reports: dsn, deliver_by: false };
+        entry::settle(&mut leased.entry, &sent, &outcomes, via, System.now());
+        granted.end(Reached::of(&outcomes));
     }
+}
+
+/// A conversation that a destination granted. It ends when this goes, whatever ends it.
+struct Granted<'a> {
+    outbound: &'a Outbound,
+    name: String,
+    started: Instant,
+    ended: bool,
+}
+
+impl Granted<'_> {
+    fn end(mut self, reached: Reached<'_>) {
+        self.tell(reached);
+    }
+
+    fn tell(&mut self, reached: Reached<'_>) {
+        let mut random = [0; 4];
+        System.fill(&mut random);
+        let (took, random) = (self.started.elapsed(), u32::from_le_bytes(random));
+        locked(&self.outbound.destinations).ended(&self.name, System.now(), took, reached, random);
+        self.ended = true;
+    }
+}
+
+impl Drop for Granted<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.tell(Reached::Untried);
+        }
+    }
+}
+
+/// Renews what a worker holds, as long as there is a worker.
+async fn keep(outbound: Weak<Outbound>, lease: Duration) {
+    loop {
+        tokio::time::sleep(lease / 3).await;
+        match outbound.upgrade() {
+            Some(outbound) => outbound.renew().await,
+            None => return,
+        }
+    }
+}
+
+/// What is behind a lock stays whole, whoever held it when it panicked.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What is said of a recipient for whose domain there is no route.

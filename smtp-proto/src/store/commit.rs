@@ -13,7 +13,7 @@ use mailstore_trait::error::{CommitError, OpError, ReadError};
 use mailstore_trait::flags::FlagSet;
 use mailstore_trait::folder::Role as FolderRole;
 use mailstore_trait::id::{AccountId, BatchId, FolderId, QueueId};
-use mailstore_trait::queue::{QueueEntry, QueueOp, QueueRecipient, RecipientState};
+use mailstore_trait::queue::{Delivery as Delivered, LastAttempt, QueueEntry, QueueOp, QueueRecipient, RecipientState};
 use mailstore_trait::store::MailStore;
 
 use super::{Accepted, Fulfiller, Route, Verdict};
@@ -22,7 +22,7 @@ use crate::config::Role;
 use crate::queue::entry;
 use crate::reply::{self, Reply};
 use crate::request::{Commit, Committed, Envelope};
-use crate::trace::{Received, ReturnPath};
+use crate::trace::{DeliveredTo, Received, ReturnPath};
 
 /// How often a commit whose outcome is not known is repeated; repeating is harmless.
 const REPEATS: usize = 3;
@@ -92,7 +92,12 @@ impl Fulfiller {
         let store = &*self.world.store;
         let mut inboxes = BTreeMap::new();
         let mut refused: BTreeMap<AccountId, Reply> = BTreeMap::new();
-        for account in delivery.accounts() {
+        for (account, address) in delivery.accounts() {
+            // RFC 9228 §3: it came out of this mailbox. Users may send on what they have; others send it in circles.
+            if self.policy.role == Role::Relay && self.header.was_in(address) {
+                refused.insert(account, reply::ROUTING_LOOP);
+                continue;
+            }
             match folder(store, account, delivery.folder).await {
                 Ok(folder) => _ = inboxes.insert(account, folder),
                 Err(ReadError::NotFound) => _ = refused.insert(account, reply::UNKNOWN_RECIPIENT),
@@ -105,6 +110,8 @@ impl Fulfiller {
         if spool && (!queue || self.policy.role == Role::Lmtp) {
             return Committed::Refused(reply::TOO_MANY_RECIPIENTS);
         }
+        // RFC 4865 §4: a message on hold waits in the queue, whoever it is for.
+        let spool = spool || (queue && delivery.is_held());
         loop {
             let outcomes = delivery.outcomes(&refused);
             let taken = outcomes.iter().any(Result::is_ok);
@@ -160,20 +167,17 @@ struct Delivery<'a> {
 }
 
 impl Delivery<'_> {
-    /// The local accounts, each once.
-    fn accounts(&self) -> Vec<AccountId> {
-        let mut accounts: Vec<AccountId> = self
-            .routes
-            .iter()
-            .flat_map(|route| match route {
-                Route::Local(accounts) => accounts.as_slice(),
-                Route::Remote => &[],
-            })
-            .map(|(account, _)| *account)
-            .collect();
-        accounts.sort_unstable();
-        accounts.dedup();
-        accounts
+    /// The local accounts, each once, and the address that is its alone.
+    fn accounts(&self) -> BTreeMap<AccountId, &str> {
+        let local = self.routes.iter().flat_map(|route| match route {
+            Route::Local(accounts) => accounts.as_slice(),
+            Route::Remote => &[],
+        });
+        local.map(|(account, address)| (*account, address.as_str())).collect()
+    }
+
+    fn is_held(&self) -> bool {
+        self.envelope.sender.hold.is_some_and(|hold| hold.until(self.now) > self.now)
     }
 
     fn text(&self) -> String {
@@ -215,24 +219,19 @@ impl Delivery<'_> {
         let mut batch = Batch::empty(id);
         let return_path = self.envelope.sender.address.as_ref().map(|address| address.as_str());
         if !spool {
-            // RFC 5321 §4.4: final delivery puts Return-Path first, once.
-            let prefix = Bytes::from(format!(
-                "{}{}",
-                ReturnPath(return_path),
-                std::str::from_utf8(&self.received).unwrap_or_default()
-            ));
             let outcomes = self.outcomes(refused);
-            batch.accounts = inboxes
-                .iter()
-                .filter(|(account, _)| self.is_served(**account, &outcomes))
-                .map(|(account, folder)| AccountOps {
-                    account: *account,
-                    ops: vec![Op::Add(AddItem {
+            let addresses = self.accounts();
+            let served = inboxes.iter().filter(|(account, _)| self.is_served(**account, &outcomes));
+            batch.accounts = served
+                .map(|(account, folder)| {
+                    let address = addresses.get(account).copied().unwrap_or_default();
+                    let add = Op::Add(AddItem {
                         folder: *folder,
-                        content: Content::Prefixed(prefix.clone(), self.staged.clone()),
+                        content: Content::Prefixed(self.prefix(return_path, address), self.staged.clone()),
                         flags: FlagSet::new(),
                         internal_date: self.now.at_offset(0),
-                    })],
+                    });
+                    AccountOps { account: *account, ops: vec![add] }
                 })
                 .collect();
         }
@@ -247,6 +246,17 @@ impl Delivery<'_> {
         batch
     }
 
+    // RFC 5321 §4.4: final delivery puts Return-Path first, once.
+    fn prefix(&self, return_path: Option<&str>, address: &str) -> Bytes {
+        let received = std::str::from_utf8(&self.received).unwrap_or_default();
+        format!("{}{}{received}", ReturnPath(return_path), DeliveredTo(address)).into()
+    }
+
+    /// What an account had to say, for the queue.
+    fn said(&self, reply: &Reply) -> Option<LastAttempt> {
+        Some(LastAttempt { at: self.now, reply: reply.to_string(), remote_mta: None })
+    }
+
     /// The mailboxes of a served recipient that refused: each is tried again, or reported, under its own address.
     fn add_left_out(&self, entry: &mut QueueEntry, refused: &BTreeMap<AccountId, Reply>) {
         let outcomes = self.outcomes(refused);
@@ -255,12 +265,12 @@ impl Delivery<'_> {
             let Route::Local(accounts) = route else { continue };
             for (account, address) in accounts {
                 let Some(reply) = refused.get(account) else { continue };
-                let state = match reply.is_transient() {
-                    true => RecipientState::Pending { last: Some(reply.to_string()) },
-                    false => RecipientState::Failed { reply: reply.to_string() },
-                };
-                let parameters = entry::rcpt_parameters(recipient);
-                entry.recipients.push(QueueRecipient { address: address.clone(), parameters, state });
+                let state = if reply.is_transient() { RecipientState::Spool } else { RecipientState::Failed };
+                // RFC 3461 §5.2.7.1: of several in a recipient's place, each one's success is not the recipient's.
+                let mut recipient = recipient.clone();
+                recipient.notify = recipient.notify.map(|notify| notify.difference(Notify::SUCCESS));
+                let queued = QueueRecipient::new(address.as_str(), entry::rcpt_parameters(&recipient), state);
+                entry.recipients.push(QueueRecipient { last: self.said(reply), ..queued });
             }
         }
     }
@@ -272,7 +282,7 @@ impl Delivery<'_> {
         spool: bool,
         smtp: bool,
         answerable: bool,
-    ) -> Vec<(usize, RecipientState)> {
+    ) -> Vec<(usize, RecipientState, Option<LastAttempt>)> {
         let report = smtp && answerable;
         let outcomes = self.outcomes(refused);
         let recipients = self.envelope.recipients.iter();
@@ -280,20 +290,21 @@ impl Delivery<'_> {
         each.filter_map(|(at, ((route, outcome), recipient))| {
             // RFC 3461 §5.2.3: a delivery whose sender asked to hear of it is reported.
             let wants_success = recipient.notify.is_some_and(|notify| notify.contains(Notify::SUCCESS));
-            let state = match (route, outcome) {
-                (Route::Remote, _) => RecipientState::Pending { last: None },
-                (Route::Local(_), Ok(_)) if spool => RecipientState::Pending { last: None },
-                (Route::Local(_), Ok(_)) if report && wants_success => {
-                    RecipientState::Delivered { reply: entry::LOCALLY.to_owned() }
+            Some(match (route, outcome) {
+                (Route::Remote, _) => (at, RecipientState::Relay, None),
+                (Route::Local(_), Ok(_)) if spool => (at, RecipientState::Spool, None),
+                (Route::Local(accounts), Ok(_)) if report && wants_success => {
+                    // RFC 3461 §5.2.7.1: in place of one recipient, several have it.
+                    let delivered = if accounts.len() > 1 { Delivered::Expanded } else { Delivered::Mailbox };
+                    (at, RecipientState::Delivered(delivered), self.said(&super::deliverer::DELIVERED))
                 }
                 // A full mailbox may have room later: the queue tries again.
                 (Route::Local(_), Err(reply)) if smtp && reply.is_transient() => {
-                    RecipientState::Pending { last: Some(reply.to_string()) }
+                    (at, RecipientState::Spool, self.said(&reply))
                 }
-                (Route::Local(_), Err(reply)) if report => RecipientState::Failed { reply: reply.to_string() },
+                (Route::Local(_), Err(reply)) if report => (at, RecipientState::Failed, self.said(&reply)),
                 _ => return None,
-            };
-            Some((at, state))
+            })
         })
         .collect()
     }

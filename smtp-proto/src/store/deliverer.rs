@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use mailstore_trait::batch::{AccountOps, AddItem, Batch, Content, Op, Staged};
+use mailstore_trait::date::Timestamp;
 use mailstore_trait::directory::Resolution;
 use mailstore_trait::error::{CommitError, ReadError};
 use mailstore_trait::flags::FlagSet;
@@ -19,12 +20,13 @@ use super::commit::{commit, commit_refusal, folder, operation_refusal};
 use super::{Policy, World};
 use crate::address::{Address, Grammar};
 use crate::client::request::{Failure, Outcome, Stage};
-use crate::command::params::Ret;
+use crate::command::params::{Body, Notify, Ret};
 use crate::dsn::{self, Dsn, Returned};
-use crate::queue::{Retry, entry};
+use crate::queue::Retry;
+use crate::queue::entry::{self, Turn, Via};
 use crate::reply::{self, Reply};
 use crate::request::{Envelope, Recipient, Sender};
-use crate::trace::ReturnPath;
+use crate::trace::{DeliveredTo, ReturnPath};
 
 /// Octets of a message that a report returns at most; of a longer one it returns the header.
 const RETURNED: usize = 256 * 1024;
@@ -54,18 +56,16 @@ impl Deliverer {
     pub async fn deliver_locally(&self, queued: &mut QueueEntry) {
         let mut staged = None;
         for at in 0..queued.recipients.len() {
-            let Some(address) =
-                queued.recipients.get(at).filter(|it| matches!(it.state, RecipientState::Pending { .. }))
-            else {
-                continue;
-            };
-            let address = address.address.clone();
+            let Some(recipient) = queued.recipients.get(at).filter(|it| it.is_waiting()) else { continue };
+            let (address, spooled) = (recipient.address.clone(), recipient.state == RecipientState::Spool);
             let outcome = match self.world.directory.resolve(&address).await {
                 Ok(Resolution::Mailboxes(owners)) if !owners.is_empty() => {
-                    let accounts: Vec<AccountId> = owners.into_iter().map(|owner| owner.account).collect();
-                    self.deliver(queued, &accounts, &mut staged).await
+                    let owners = owners.into_iter().map(|owner| (owner.account, owner.address)).collect::<Vec<_>>();
+                    self.deliver(queued, &owners, &mut staged).await
                 }
                 Ok(Resolution::Mailboxes(_) | Resolution::NoSuchUser) => Err(reply::UNKNOWN_RECIPIENT),
+                // It was accepted for a mailbox here; it does not leave because the domain is not ours any more.
+                Ok(_) if spooled => Err(reply::UNKNOWN_RECIPIENT),
                 Ok(_) => continue,
                 Err(error) => Err(super::directory_refusal(&error)),
             };
@@ -73,14 +73,14 @@ impl Deliverer {
                 Ok(()) => Outcome::Delivered(DELIVERED),
                 Err(reply) => Failure { stage: Stage::FinalDot, reply, remote: false }.into(),
             };
-            entry::settle(queued, &[at], &[outcome], false);
+            entry::settle(queued, &[at], &[outcome], Via::Mailbox, self.world.environment.now());
         }
     }
 
     async fn deliver(
         &self,
         queued: &QueueEntry,
-        accounts: &[AccountId],
+        owners: &[(AccountId, String)],
         staged: &mut Option<Staged>,
     ) -> Result<(), Reply> {
         let store = &*self.world.store;
@@ -88,17 +88,18 @@ impl Deliverer {
             Some(staged) => staged.clone(),
             none => none.insert(self.copy(queued).await?).clone(),
         };
-        let mut served = Err(reply::LOCAL_ERROR);
-        for account in accounts {
+        // Whoever has it already does not get it twice, so all of them are tried again until each has it.
+        let mut refusal: Option<Reply> = None;
+        for (account, address) in owners {
             let folder = match folder(store, *account, None).await {
                 Ok(folder) => folder,
                 Err(ReadError::NotFound) => {
-                    served = served.or(Err(reply::UNKNOWN_RECIPIENT));
+                    refusal.get_or_insert(reply::UNKNOWN_RECIPIENT);
                     continue;
                 }
                 Err(_) => return Err(reply::LOCAL_ERROR),
             };
-            let prefix = ReturnPath(queued.return_path.as_deref()).to_string();
+            let prefix = format!("{}{}", ReturnPath(queued.return_path.as_deref()), DeliveredTo(address));
             let add = Op::Add(AddItem {
                 folder,
                 content: Content::Prefixed(prefix.into(), staged.clone()),
@@ -110,13 +111,17 @@ impl Deliverer {
                 *octet ^= of_account;
             }
             match commit(store, Batch::new(BatchId(id), *account, vec![add])).await {
-                Ok(()) => served = Ok(()),
-                Err(CommitError::Operation { error, .. }) => served = served.or(Err(operation_refusal(error))),
-                // Others may have it already; repeating is harmless, so all of them are tried again.
+                Ok(()) => {}
+                Err(CommitError::Operation { error, .. }) => {
+                    let said = operation_refusal(error);
+                    if said.is_transient() || refusal.is_none() {
+                        refusal = Some(said);
+                    }
+                }
                 Err(error) => return Err(commit_refusal(&error)),
             }
         }
-        served
+        refusal.map_or(Ok(()), Err)
     }
 
     /// The entry's message as an upload of its own.
@@ -137,20 +142,21 @@ impl Deliverer {
         upload.finish().await.map_err(|error| super::upload_refusal(&error))
     }
 
-    /// Ends an attempt: what is left is rescheduled, what is done removed, and the sender hears what is to be heard, all
-    /// in one batch.
+    /// Ends a turn: what is left is rescheduled, what is done removed, and the sender hears what is to be heard, all in
+    /// one batch. `tried`: whether anything was; `postponed`: when what was not may be ([`Turn`]).
     ///
     /// # Errors
     /// [`CommitError::Fenced`] when the lease was lost: another worker has the entry, and nothing was done here. After
     /// any other error the entry comes back when its lease runs out.
-    pub async fn conclude(&self, leased: Leased) -> Result<(), CommitError> {
+    pub async fn conclude(&self, leased: Leased, tried: bool, postponed: Option<Timestamp>) -> Result<(), CommitError> {
         let Leased { lease, entry: queued } = leased;
         let now = self.world.environment.now();
         let sender = entry::sender(&queued);
         let (id, arrival) = (queued.id, queued.queued);
         let mut random = [0; 4];
         self.world.environment.fill(&mut random);
-        let conclusion = entry::conclude(queued, now, &self.retry, u32::from_le_bytes(random));
+        let turn = Turn { now, tried, postponed, random: u32::from_le_bytes(random) };
+        let conclusion = entry::conclude(queued, turn, &self.retry);
         let mut batch = Batch::empty(BatchId(self.world.environment.id()));
         batch.queue.push(match conclusion.entry {
             Some(entry) => QueueOp::Update { lease, entry },
@@ -166,7 +172,7 @@ impl Deliverer {
             let message_id = format!("{}@{}", QueueId(self.world.environment.id()), self.policy.hostname);
             let message = Dsn {
                 reporting_mta: &self.policy.hostname,
-                from: &format!("MAILER-DAEMON@{}", self.policy.hostname),
+                from: &self.policy.postmaster,
                 to: &to,
                 date: now.at_offset(0),
                 message_id: &message_id,
@@ -206,7 +212,7 @@ impl Deliverer {
     async fn notify(&self, batch: &mut Batch, to: &Address, message: Bytes) -> Result<(), CommitError> {
         let store = &*self.world.store;
         let unavailable = |error| CommitError::Unavailable(Box::new(error));
-        let size = message.len() as u64;
+        let (size, ascii) = (message.len() as u64, message.is_ascii());
         let mut upload = store.upload(UploadOptions::new(size)).await.map_err(unavailable)?;
         upload.write(message).await.map_err(unavailable)?;
         let staged = upload.finish().await.map_err(unavailable)?;
@@ -225,9 +231,10 @@ impl Deliverer {
             // A sender who is gone, or whose mailbox cannot be found, hears nothing: RFC 5321 §6.1, no report about a
             // report.
             if let Ok(folder) = folder(store, owner.account, None).await {
+                let prefix = format!("{}{}", ReturnPath(None), DeliveredTo(&owner.address));
                 let add = Op::Add(AddItem {
                     folder,
-                    content: Content::Prefixed(ReturnPath(None).to_string().into(), staged.clone()),
+                    content: Content::Prefixed(prefix.into(), staged.clone()),
                     flags: FlagSet::new(),
                     internal_date: now.at_offset(0),
                 });
@@ -237,8 +244,13 @@ impl Deliverer {
         if !elsewhere.is_empty() {
             let mut sender = Sender::new(None);
             sender.smtputf8 = elsewhere.iter().any(|address| !address.is_ascii());
-            let envelope = Envelope::new(sender, elsewhere.into_iter().map(Recipient::new).collect());
-            let states = (0..envelope.recipients.len()).map(|at| (at, RecipientState::Pending { last: None }));
+            if !ascii {
+                sender.body = Body::EightBitMime;
+            }
+            // RFC 3461 §6.1: nobody is to report about a report.
+            let silent = |address| Recipient { notify: Some(Notify::NEVER), ..Recipient::new(address) };
+            let envelope = Envelope::new(sender, elsewhere.into_iter().map(silent).collect());
+            let states = (0..envelope.recipients.len()).map(|at| (at, RecipientState::Relay, None));
             let id = QueueId(self.world.environment.id());
             let entry = entry::entry(id, &envelope, states, size, now);
             batch.queue.push(QueueOp::Append { entry, trace: Bytes::new(), content: staged });
@@ -258,7 +270,7 @@ impl Deliverer {
 }
 
 /// What a mailbox here says.
-const DELIVERED: Reply = Reply {
+pub(super) const DELIVERED: Reply = Reply {
     code: 250,
     enhanced: Some(crate::reply::EnhancedCode::new(2, 1, 5)),
     text: std::borrow::Cow::Borrowed("Delivered"),

@@ -1,15 +1,22 @@
 //! Looks at a message's header while it comes in, without keeping it: what is there, and what is missing.
 //!
 //! RFC 5321 §6.3 (Received headers are counted), RFC 6409 §8.2 and §8.3 (Date and Message-ID are added where a submitted
-//! message lacks them). Only the name of the current field is kept, so that a header of any length costs nothing; what is
-//! missing is known when the message has ended, and goes in front of it together with the trace headers.
+//! message lacks them), RFC 9228 §3 (mailboxes that had it already). Only the name of the current field is kept, and the
+//! value of Delivered-To, so that a header of any length costs little; what is missing is known when the message has
+//! ended, and goes in front of it together with the trace headers.
 
 use std::fmt;
 
 use mailstore_trait::date::DateTime;
 
 /// The longest name that is looked for, and one octet more: longer ones are none of them.
-const NAME: usize = 11;
+const NAME: usize = 13;
+
+/// Octets of a mailbox in Delivered-To; a longer one is none of ours.
+const MAILBOX: usize = 320;
+
+/// Delivered-To fields that are remembered. A message with more went through more mailboxes than a chain of forwards has.
+const DELIVERIES: usize = 100;
 
 /// A header, octet by octet, and nothing behind it.
 #[derive(Debug, Default)]
@@ -24,6 +31,10 @@ pub(super) struct Header {
     /// The first line is no field: there is no header, and all of it is body.
     headless: bool,
     begun: bool,
+    /// The mailboxes it was in, in lower case.
+    delivered_to: Vec<Box<str>>,
+    /// The value of the Delivered-To that is being read.
+    mailbox: Option<Vec<u8>>,
 }
 
 /// Where in the header.
@@ -54,7 +65,10 @@ impl Header {
                 Part::Body => return,
                 // Values are most of a header.
                 Part::Rest => {
-                    let Some(end) = memchr::memchr(b'\n', octets) else { return };
+                    let end = memchr::memchr(b'\n', octets);
+                    self.value(octets.get(..end.unwrap_or(octets.len())).unwrap_or_default());
+                    let Some(end) = end else { return };
+                    self.mailbox();
                     self.part = Part::Start;
                     octets.get(end + 1..).unwrap_or_default()
                 }
@@ -106,8 +120,30 @@ impl Header {
             Some(b"received") => self.received += 1,
             Some(b"date") => self.date = true,
             Some(b"message-id") => self.message_id = true,
+            Some(b"delivered-to") if self.delivered_to.len() < DELIVERIES => self.mailbox = Some(Vec::new()),
             _ => {}
         }
+    }
+
+    fn value(&mut self, octets: &[u8]) {
+        if let Some(mailbox) = &mut self.mailbox {
+            let room = MAILBOX.saturating_sub(mailbox.len());
+            mailbox.extend_from_slice(octets.get(..room).unwrap_or(octets));
+        }
+    }
+
+    /// The end of a line that may have been a Delivered-To.
+    fn mailbox(&mut self) {
+        if let Some(mailbox) = self.mailbox.take()
+            && let Ok(mailbox) = std::str::from_utf8(&mailbox)
+        {
+            self.delivered_to.push(mailbox.trim().to_lowercase().into());
+        }
+    }
+
+    /// Whether it was in this mailbox already.
+    pub(super) fn was_in(&self, mailbox: &str) -> bool {
+        !self.delivered_to.is_empty() && self.delivered_to.iter().any(|known| **known == *mailbox.to_lowercase())
     }
 
     /// What a submitted message is to be given, to be written in front of it.
@@ -159,6 +195,23 @@ mod tests {
         for step in 1..message.len() {
             assert_eq!(looked(message, step).received(), 2, "step {step}");
         }
+    }
+
+    #[test]
+    fn mailboxes_it_was_in_are_known_at_every_split() {
+        let long = "x".repeat(400);
+        let message = format!(
+            "Delivered-To: Anna@example.org\r\nX-Delivered-To: no@example.org\r\ndelivered-to:ben@example.org\r\n\
+             Delivered-Tome: no@example.org\r\nDelivered-To: {long}\r\n\r\nDelivered-To: no@example.org\r\n"
+        );
+        for step in 1..message.len() {
+            let header = looked(message.as_bytes(), step);
+            assert!(header.was_in("anna@EXAMPLE.org") && header.was_in("ben@example.org"), "step {step}");
+            assert!(!header.was_in("no@example.org") && !header.was_in(""), "step {step}");
+            assert!(header.delivered_to.iter().all(|mailbox| mailbox.len() <= MAILBOX));
+        }
+        let many = looked("Delivered-To: a@b\r\n".repeat(1000).as_bytes(), 7);
+        assert_eq!(many.delivered_to.len(), DELIVERIES);
     }
 
     fn missing(message: &str) -> String {

@@ -241,7 +241,8 @@ pub fn entries_can_be_looked_at_and_discarded(rig: &dyn Rig) -> Verdict {
     assert_eq!(String::from_utf8_lossy(&octets), expected);
     let flush = |ids| store.wait(queued.flush(ids, seconds(100))).expect("writable");
     assert_eq!(flush(Some(&[QueueId([2; 16])][..])), 1);
-    assert_eq!(ids(&lease(&store, seconds(100), 10)), [2]);
+    let flushed = lease(&store, seconds(100), 10);
+    assert_eq!((ids(&flushed), flushed[0].entry.due), (vec![2], crate::queue::FLUSHED));
     assert_eq!(flush(Some(&[QueueId([9; 16])][..])), 0);
     assert_eq!(flush(None), 2, "those that were not due yet");
     let discard = |number| store.wait(queued.discard(QueueId([number; 16]))).expect("writable");

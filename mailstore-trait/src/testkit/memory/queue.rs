@@ -10,7 +10,7 @@ use super::account::octets;
 use crate::date::Timestamp;
 use crate::error::CommitError;
 use crate::id::QueueId;
-use crate::queue::{HELD, Leased, QueueEntry, QueueLease, QueueOp};
+use crate::queue::{FLUSHED, HELD, Leased, QueueEntry, QueueLease, QueueOp};
 
 #[derive(Clone, Debug)]
 struct Waiting {
@@ -111,7 +111,7 @@ impl MemQueue {
 
     pub(super) fn flush(&mut self, ids: Option<&[QueueId]>, now: Timestamp) -> u64 {
         let wanted = |waiting: &Waiting| ids.is_none_or(|ids| ids.contains(&waiting.entry.id));
-        self.reschedule(|waiting| waiting.entry.due > now && waiting.entry.due < HELD && wanted(waiting), now)
+        self.reschedule(|waiting| waiting.entry.due > now && waiting.entry.due < HELD && wanted(waiting), FLUSHED)
     }
 
     pub(super) fn hold(&mut self, ids: &[QueueId]) -> u64 {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use mailstore_trait::date::Timestamp;
 use mailstore_trait::id::QueueId;
-use mailstore_trait::queue::{HELD, Leased, QueueEntry, QueueLease};
+use mailstore_trait::queue::{FLUSHED, HELD, Leased, QueueEntry, QueueLease};
 
 use crate::call::{call, id_octets, sql};
 use crate::env::Env;
@@ -81,16 +81,16 @@ pub(crate) async fn renew(env: &Env, leases: &[QueueLease], until: Timestamp) ->
 
 pub(crate) async fn flush(env: &Env, ids: Option<&[QueueId]>, now: Timestamp) -> Result<u64> {
     let call = match ids {
-        Some(ids) => call!(concat!(FLUSH!(), " AND id = ANY($3) RETURNING 1"), now.0, HELD.0, octets(ids)),
-        None => call!(concat!(FLUSH!(), " RETURNING 1"), now.0, HELD.0),
+        Some(ids) => call!(concat!(FLUSH!(), " AND id = ANY($4) RETURNING 1"), now.0, HELD.0, FLUSHED.0, octets(ids)),
+        None => call!(concat!(FLUSH!(), " RETURNING 1"), now.0, HELD.0, FLUSHED.0),
     };
     Ok(env.link.ask(call).await?.len() as u64)
 }
 
-/// What is due later, and not held, is due now.
+/// What is due later, and not held, is due at once.
 macro_rules! FLUSH {
     () => {
-        "UPDATE mailstore.queue SET due = $1, free_at = greatest($1, leased_until) WHERE due > $1 AND due < $2"
+        "UPDATE mailstore.queue SET due = $3, free_at = greatest($3, leased_until) WHERE due > $1 AND due < $2"
     };
 }
 use FLUSH;

@@ -3,7 +3,7 @@
 use mailstore_trait::date::Timestamp;
 use mailstore_trait::id::QueueId;
 use mailstore_trait::queue::{
-    Delivery, HELD, LastAttempt, Leased, QueueEntry, QueueLease, QueueOp, QueueRecipient, RecipientState,
+    Delivery, FLUSHED, HELD, LastAttempt, Leased, QueueEntry, QueueLease, QueueOp, QueueRecipient, RecipientState,
 };
 use rusqlite::{OptionalExtension, params};
 
@@ -219,13 +219,13 @@ pub(crate) fn renew(tx: &mut Tx<'_>, leases: &[QueueLease], until: Timestamp) ->
 /// Makes entries due now that are due later: these, or all. How many there were.
 pub(crate) fn flush(tx: &mut Tx<'_>, ids: Option<&[QueueId]>, now: Timestamp) -> Result<u64> {
     let Some(ids) = ids else {
-        let mut all = tx.prepare("UPDATE queue SET due = ?1 WHERE due > ?1 AND due < ?2")?;
-        return Ok(all.execute([now.0, HELD.0])? as u64);
+        let mut all = tx.prepare("UPDATE queue SET due = ?3 WHERE due > ?1 AND due < ?2")?;
+        return Ok(all.execute([now.0, HELD.0, FLUSHED.0])? as u64);
     };
     let mut flushed = 0;
     for id in ids {
-        let mut one = tx.prepare("UPDATE queue SET due = ?1 WHERE id = ?3 AND due > ?1 AND due < ?2")?;
-        flushed += one.execute(params![now.0, HELD.0, &id.0[..]])?;
+        let mut one = tx.prepare("UPDATE queue SET due = ?3 WHERE id = ?4 AND due > ?1 AND due < ?2")?;
+        flushed += one.execute(params![now.0, HELD.0, FLUSHED.0, &id.0[..]])?;
     }
     Ok(flushed as u64)
 }
