@@ -568,9 +568,10 @@ impl Client {
     }
 
     fn report(&mut self, now: Instant, after: After) -> Step {
-        let dsn = self.capabilities.extensions.contains(Extensions::DSN);
+        let offered = self.capabilities.extensions;
+        let (dsn, deliver_by) = (offered.contains(Extensions::DSN), offered.contains(Extensions::DELIVERBY));
         let outcomes: Vec<Outcome> = self.transaction.as_mut().map(|it| it.outcomes()).unwrap_or_default();
-        let question = Report { outcomes, dsn, tls: self.tls.is_some() };
+        let question = Report { outcomes, dsn, deliver_by, tls: self.tls.is_some() };
         self.ask(now, question, State::AwaitReport(after))
     }
 

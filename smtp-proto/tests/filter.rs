@@ -143,7 +143,13 @@ fn a_filter_rewrites_adds_and_picks_the_folder() {
     let lines = "EHLO x\nMAIL FROM:<a@b.example>\nRCPT TO:<anna@example.org>\nDATA\nSubject: sour\n\nsour milk\n.\n";
     assert_eq!(house.codes(lines), [220, 250, 250, 250, 354, 250]);
     let inbox = house.messages(Role::Inbox);
-    assert!(inbox[0].starts_with("Return-Path: <a@b.example>\r\nX-Tasted: yes\r\nReceived: from x "), "{}", inbox[0]);
+    assert!(
+        inbox[0].starts_with(
+            "Return-Path: <a@b.example>\r\nDelivered-To: anna@example.org\r\nX-Tasted: yes\r\nReceived: from x "
+        ),
+        "{}",
+        inbox[0]
+    );
     assert!(inbox[0].ends_with("Subject: sweet\r\n\r\nsweet milk\r\n"), "{}", inbox[0]);
 
     let lines = "MAIL FROM:<a@b.example>\nRCPT TO:<anna@example.org>\nRCPT TO:<ben@example.org>\nDATA\n\nspam\n.\n";

@@ -64,7 +64,8 @@ impl House {
         let mut fulfiller = Fulfiller::new(world.clone(), policy.clone(), &peer());
         fulfiller.allow_cleartext();
         let config = Config { cleartext_auth: true, ..config };
-        let server = Server::new(Arc::new(config), peer());
+        let now = mailstore_trait::environment::Environment::now(&*environment);
+        let server = Server::new(Arc::new(config), peer()).at(now);
         House { store, environment, world, policy, server, fulfiller, runtime, anna, ben }
     }
 
@@ -443,6 +444,7 @@ fn what_comes_back_to_its_mailbox_is_a_loop() {
 fn a_message_on_hold_waits_for_local_recipients_too() {
     let mut config = submission();
     config.extensions |= Extensions::FUTURERELEASE;
+    config.limits.hold = 7200;
     let mut house = House::new(config);
     house.log_in();
     house.say("MAIL FROM:<anna@example.org> HOLDFOR=3600\nRCPT TO:<ben@example.org>\n");

@@ -205,7 +205,7 @@ impl Outbound {
             let (mut session, mut stream) = match connect::open(&self.hostname, route, attempt).await {
                 Ok(opened) => opened,
                 Err(reply) => {
-                    sender.report(vec![deferred(reply); sent.len()], false);
+                    sender.report(vec![deferred(reply); sent.len()]);
                     break;
                 }
             };
@@ -217,8 +217,8 @@ impl Outbound {
                 break;
             }
         }
-        let (outcomes, dsn) = sender.into_outcomes(sent.len());
-        let via = Via::NextHop { host: &route.host, reports: dsn, deliver_by: false };
+        let (outcomes, taken) = sender.into_outcomes(sent.len());
+        let via = Via::NextHop { host: &route.host, reports: taken.reports, deliver_by: taken.deliver_by };
         entry::settle(&mut leased.entry, &sent, &outcomes, via, System.now());
         granted.end(Reached::of(&outcomes));
     }

@@ -138,6 +138,8 @@ pub struct Report {
     pub outcomes: Vec<Outcome>,
     /// Whether the next hop took over success reports (RFC 3461 §5.2.1).
     pub dsn: bool,
+    /// Whether the next hop took over by when the message must be delivered (RFC 2852 §4).
+    pub deliver_by: bool,
     /// Whether the message crossed TLS.
     pub tls: bool,
 }

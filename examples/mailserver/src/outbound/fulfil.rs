@@ -17,6 +17,15 @@ use smtp_proto::client::request::{
 use crate::config::Route;
 use crate::environment::System;
 
+/// What a next hop took over beside the message.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Taken {
+    /// To report successes itself.
+    pub(super) reports: bool,
+    /// By when it must be delivered.
+    pub(super) deliver_by: bool,
+}
+
 /// Sends one message, once for each connection that is made.
 pub(super) struct Sender {
     store: Arc<dyn MailStore>,
@@ -25,8 +34,8 @@ pub(super) struct Sender {
     user: Option<String>,
     password_file: Option<PathBuf>,
     sasl: Option<Sasl>,
-    /// What became of the recipients on the last connection, and whether its host reports successes itself.
-    report: Option<(Vec<Outcome>, bool)>,
+    /// What became of the recipients on the last connection, and what its host took over.
+    report: Option<(Vec<Outcome>, Taken)>,
 }
 
 impl Sender {
@@ -35,8 +44,8 @@ impl Sender {
         Sender { store, id, outgoing, user, password_file, sasl: None, report: None }
     }
 
-    pub(super) fn report(&mut self, outcomes: Vec<Outcome>, dsn: bool) {
-        self.report = Some((outcomes, dsn));
+    pub(super) fn report(&mut self, outcomes: Vec<Outcome>) {
+        self.report = Some((outcomes, Taken::default()));
     }
 
     /// Whether nothing came of the last connection but a failed handshake.
@@ -50,8 +59,8 @@ impl Sender {
     }
 
     /// What became of every recipient; of a conversation that ended without a report, nothing did.
-    pub(super) fn into_outcomes(self, recipients: usize) -> (Vec<Outcome>, bool) {
-        self.report.unwrap_or_else(|| (vec![super::deferred(super::NO_REPORT); recipients], false))
+    pub(super) fn into_outcomes(self, recipients: usize) -> (Vec<Outcome>, Taken) {
+        self.report.unwrap_or_else(|| (vec![super::deferred(super::NO_REPORT); recipients], Taken::default()))
     }
 
     fn login(&mut self, login: &Login) -> Credentials {
@@ -115,7 +124,8 @@ impl Fulfil<Client> for Sender {
             }
             Request::Report(asked) => {
                 let (report, reply) = asked.split();
-                self.report = Some((report.outcomes, report.dsn));
+                let taken = Taken { reports: report.dsn, deliver_by: report.deliver_by };
+                self.report = Some((report.outcomes, taken));
                 reply.answer(())
             }
             other => other.decline(),
