@@ -1,10 +1,12 @@
 //! The configuration: every key optional, unknown keys refused, relative paths relative to the file.
 
+mod aliases;
 mod authentication;
 mod dns;
 mod network;
 mod units;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,6 +14,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+pub(crate) use aliases::{Delimiter, Targets};
 pub(crate) use authentication::{Authentication, Dkim, Enforcement};
 pub(crate) use dns::Dns;
 pub(crate) use network::Network;
@@ -38,6 +41,10 @@ pub(crate) struct Config {
     pub(crate) outbound: Outbound,
     pub(crate) dns: Dns,
     pub(crate) authentication: Authentication,
+    /// Addresses that stand for others.
+    pub(crate) aliases: BTreeMap<String, Targets>,
+    /// What cuts the detail off a local part.
+    pub(crate) recipient_delimiter: Delimiter,
     pub(crate) limits: Limits,
 }
 
@@ -55,6 +62,8 @@ impl Default for Config {
             outbound: Outbound::default(),
             dns: Dns::default(),
             authentication: Authentication::default(),
+            aliases: BTreeMap::new(),
+            recipient_delimiter: Delimiter::default(),
             limits: Limits::default(),
         }
     }
@@ -349,6 +358,12 @@ impl Config {
         }
         if let Some(domain) = self.domains.iter().find(|domain| !is_domain(domain)) {
             return wrong("domains", format!("{domain:?} is not a domain"));
+        }
+        if let Some(address) = self.aliases.keys().find(|address| !address.contains('@')) {
+            return wrong(
+                "aliases",
+                format!("{address:?} is neither an address nor, as in \"@example.org\", a whole domain"),
+            );
         }
         if self.store.engine == Engine::Postgres {
             return wrong("store.engine", "this build has the embedded store only".into());

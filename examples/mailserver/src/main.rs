@@ -89,7 +89,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.enable_all().build().map_err(Failure::Runtime)?;
     match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => runtime.block_on(serve::serve(config)),
+        Command::Serve => runtime.block_on(serve::serve(config, cli.config.as_deref())),
         Command::User { command } => Ok(runtime.block_on(admin::user(&config, command))?),
         Command::Queue { command } => Ok(runtime.block_on(admin::queue(&config, command))?),
         Command::Import { address, path, skip_malformed } => {

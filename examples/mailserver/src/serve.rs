@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,8 +15,9 @@ use crate::server::Server;
 use crate::tls::Certificates;
 use crate::{Failure, data, shutdown};
 
-/// Serves until SIGTERM or SIGINT.
-pub(crate) async fn serve(config: Config) -> Result<(), Failure> {
+/// Serves until SIGTERM or SIGINT. What may change while it runs is read again on SIGHUP, from the configuration that was
+/// named on the command line.
+pub(crate) async fn serve(config: Config, named: Option<&Path>) -> Result<(), Failure> {
     for (name, unserved) in [("https", &config.listen.https), ("metrics", &config.listen.metrics)] {
         if !unserved.0.is_empty() {
             tracing::warn!("listen.{name} = {unserved} is configured, but this version does not serve it");
@@ -52,10 +54,16 @@ pub(crate) async fn serve(config: Config) -> Result<(), Failure> {
     loop {
         match signals.next().await {
             Signal::End => break,
-            Signal::Reload => match certificates.reload() {
-                Ok(()) => tracing::info!("the certificate was read again"),
-                Err(error) => tracing::error!(%error, "the certificate stays as it is"),
-            },
+            Signal::Reload => {
+                match certificates.reload() {
+                    Ok(()) => tracing::info!("the certificate was read again"),
+                    Err(error) => tracing::error!(%error, "the certificate stays as it is"),
+                }
+                match Config::load(named) {
+                    Ok(config) => server.set_aliases(&config),
+                    Err(error) => tracing::error!(%error, "the aliases stay as they are"),
+                }
+            }
         }
     }
     tracing::info!("ending");

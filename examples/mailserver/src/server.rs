@@ -7,9 +7,9 @@ mod smtp;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mailstore_embedded::Store;
+use mailstore_embedded::{Store, Users};
 use mailstore_trait::auth::Authenticator;
-use mailstore_trait::directory::Directory;
+use mailstore_trait::directory::aliases::Aliases;
 use mailstore_trait::drive::DriveLimits;
 use mailstore_trait::environment::Environment;
 use mailstore_trait::sasl::{Mechanism, ScramHash};
@@ -31,7 +31,7 @@ pub(crate) struct Server {
     pub(crate) throttle: Arc<Throttle>,
     pub(crate) drive: DriveLimits,
     store: Arc<dyn MailStore>,
-    directory: Arc<dyn Directory>,
+    directory: Arc<Aliases<Users>>,
     authenticator: Arc<dyn Authenticator>,
     environment: Arc<dyn Environment>,
     acceptors: Acceptors,
@@ -63,7 +63,7 @@ impl Server {
     ) -> Result<Server, Failure> {
         let throttle = Throttle::new(&config.limits);
         let users = store.users().clone();
-        let directory: Arc<dyn Directory> = Arc::new(users.clone());
+        let directory = Aliases::new(users.clone(), config.recipient_delimiter.0);
         let resolver = crate::dns::resolver(&config.dns).map_err(Failure::Dns)?;
         let authentication = Authentication::new(&config.hostname, config.authentication.clone(), resolver);
         let authenticator: Arc<dyn Authenticator> =
@@ -71,11 +71,11 @@ impl Server {
         let environment: Arc<dyn Environment> = Arc::new(System);
         let maildrops =
             pop3_proto::store::World::new(store.clone(), Arc::clone(&authenticator), Arc::clone(&environment));
-        Ok(Server {
+        let server = Server {
             throttle,
             drive: DriveLimits::default(),
             store,
-            directory,
+            directory: Arc::new(directory),
             authenticator,
             environment,
             acceptors: Acceptors {
@@ -91,7 +91,15 @@ impl Server {
             maildrops,
             imap: Arc::new(imap::config(config)),
             queued,
-        })
+        };
+        server.set_aliases(config);
+        Ok(server)
+    }
+
+    /// Lets addresses stand for others as this configuration says.
+    pub(crate) fn set_aliases(&self, config: &Config) {
+        let entries = config.aliases.iter().map(|(address, targets)| (address.clone(), targets.clone().into()));
+        self.directory.set(entries);
     }
 
     /// What puts TLS on this service's connections.

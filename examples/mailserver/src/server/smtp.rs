@@ -64,7 +64,7 @@ impl Server {
     pub(crate) fn world(&self) -> World {
         World {
             store: Arc::clone(&self.store),
-            directory: Arc::clone(&self.directory),
+            directory: Arc::clone(&self.directory) as _,
             authenticator: Arc::clone(&self.authenticator),
             environment: Arc::clone(&self.environment),
         }
