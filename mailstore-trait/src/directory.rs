@@ -2,6 +2,8 @@
 
 pub mod aliases;
 
+use std::sync::Arc;
+
 use crate::error::DirectoryError;
 use crate::future::BoxFuture;
 use crate::id::AccountId;
@@ -64,4 +66,18 @@ pub trait Directory: Send + Sync {
 
     /// The principal with this account.
     fn principal(&self, account: AccountId) -> BoxFuture<'_, Result<Principal, DirectoryError>>;
+}
+
+impl<D: Directory + ?Sized> Directory for Arc<D> {
+    fn resolve<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<Resolution, DirectoryError>> {
+        (**self).resolve(address)
+    }
+
+    fn owns<'a>(&'a self, account: AccountId, address: &'a str) -> BoxFuture<'a, Result<bool, DirectoryError>> {
+        (**self).owns(account, address)
+    }
+
+    fn principal(&self, account: AccountId) -> BoxFuture<'_, Result<Principal, DirectoryError>> {
+        (**self).principal(account)
+    }
 }

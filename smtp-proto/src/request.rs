@@ -171,6 +171,19 @@ impl Recipient {
     pub fn new(address: Address) -> Recipient {
         Recipient { address, notify: None, orcpt: None, valid_since: None, others: Vec::new() }
     }
+
+    /// Who gets the message in this recipient's place, alone or as one of several.
+    // RFC 3461 §5.2.7: what the sender asked for goes along, the recipient as it was first written too. Of several, one's
+    // success is not the recipient's.
+    #[cfg(feature = "store")]
+    pub(crate) fn in_place(&self, address: Address, alone: bool) -> Recipient {
+        let notify = self.notify.map(|notify| if alone { notify } else { notify.difference(Notify::SUCCESS) });
+        let original = || {
+            let kind = if self.address.is_ascii() { "rfc822" } else { "utf-8" };
+            (kind.to_owned(), self.address.as_str().to_owned())
+        };
+        Recipient { notify, orcpt: self.orcpt.clone().or_else(|| Some(original())), ..Recipient::new(address) }
+    }
 }
 
 /// A message's envelope.

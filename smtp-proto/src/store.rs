@@ -94,8 +94,13 @@ impl fmt::Debug for World {
 /// Where an accepted recipient's mail goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Route {
-    /// Into these accounts' inboxes; with each the address that is its alone.
-    Local(Vec<(AccountId, String)>),
+    /// Into mailboxes here, and onward to addresses elsewhere; one of them at least.
+    Local {
+        /// Accounts; with each the address that is its alone.
+        mailboxes: Vec<(AccountId, String)>,
+        /// Who else gets it in the recipient's place.
+        onward: Vec<Address>,
+    },
     /// Into the queue.
     Remote,
 }
@@ -193,12 +198,10 @@ impl Fulfiller {
         if principal.owns(address.as_str()) || principal.owns(&plain(address)) {
             return Decision::Accepted;
         }
-        // An address that resolves to the account is its owner's too, whatever form it was written in.
-        match self.world.directory.resolve(&plain(address)).await {
-            Ok(Resolution::Mailboxes(owners)) if owners.iter().any(|owner| owner.account == principal.account) => {
-                Decision::Accepted
-            }
-            Ok(_) => Decision::Refused(reply::SENDER_NOT_OWNED),
+        // An address that the directory knows as the account's is its owner's too, whatever form it was written in.
+        match self.world.directory.owns(principal.account, &plain(address)).await {
+            Ok(true) => Decision::Accepted,
+            Ok(false) => Decision::Refused(reply::SENDER_NOT_OWNED),
             Err(error) => Decision::Refused(directory_refusal(&error)),
         }
     }
@@ -227,9 +230,15 @@ impl Fulfiller {
     async fn route(&mut self, address: &Address) -> Result<Route, Reply> {
         match self.world.directory.resolve(&plain(address)).await {
             Ok(Resolution::Mailboxes(owners)) if !owners.is_empty() => {
-                Ok(Route::Local(owners.into_iter().map(|owner| (owner.account, owner.address)).collect()))
+                Ok(Route::Local { mailboxes: mailboxes(owners), onward: Vec::new() })
             }
-            Ok(Resolution::Mailboxes(_) | Resolution::NoSuchUser) => Err(reply::UNKNOWN_RECIPIENT),
+            // RFC 5321 §3.9.1: who forwards is answerable for it, so it needs no login of the sender's.
+            Ok(Resolution::Forwarded { mailboxes: owners, addresses }) if self.world.store.as_queue().is_some() => {
+                Ok(Route::Local { mailboxes: mailboxes(owners), onward: onward(addresses)? })
+            }
+            Ok(Resolution::Mailboxes(_) | Resolution::Forwarded { .. } | Resolution::NoSuchUser) => {
+                Err(reply::UNKNOWN_RECIPIENT)
+            }
             // RFC 5321 §3.6.2: mail for others is passed on for users only.
             Ok(_) if self.principal.is_none() || self.world.store.as_queue().is_none() => Err(reply::RELAY_DENIED),
             Ok(_) if self.is_unqualified(address) => Err(reply::UNQUALIFIED),
@@ -357,6 +366,16 @@ fn plain(address: &Address) -> String {
         Ok(same) if same.local_part() == unquoted => plain,
         _ => address.as_str().to_owned(),
     }
+}
+
+fn mailboxes(owners: Vec<Principal>) -> Vec<(AccountId, String)> {
+    owners.into_iter().map(|owner| (owner.account, owner.address)).collect()
+}
+
+/// Addresses that the directory named. One that is none is a mistake of whoever wrote it there, and the mail waits.
+fn onward(addresses: Vec<String>) -> Result<Vec<Address>, Reply> {
+    let parse = |address: String| Address::parse(&address, crate::address::Grammar::default().with_utf8(true)).ok();
+    addresses.into_iter().map(|address| parse(address).ok_or(reply::LOCAL_ERROR)).collect()
 }
 
 fn login_refusal(failure: Failure) -> Reply {

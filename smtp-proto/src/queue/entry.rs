@@ -194,6 +194,8 @@ pub fn outgoing(entry: &QueueEntry, now: Timestamp, route: impl Fn(&Address) -> 
 pub enum Via<'a> {
     /// A mailbox here.
     Mailbox,
+    /// This host, which puts others in the recipient's place.
+    Expanded,
     /// A next hop.
     NextHop {
         /// Its name, or its address as a literal.
@@ -214,6 +216,7 @@ pub fn settle(entry: &mut QueueEntry, positions: &[usize], outcomes: &[Outcome],
             Outcome::Delivered(reply) => {
                 let delivery = match via {
                     Via::Mailbox => Delivery::Mailbox,
+                    Via::Expanded => Delivery::Expanded,
                     Via::NextHop { reports: true, deliver_by, .. } if deliver_by || !deadline => Delivery::Passed,
                     Via::NextHop { .. } => Delivery::Relayed,
                 };
@@ -228,6 +231,19 @@ pub fn settle(entry: &mut QueueEntry, positions: &[usize], outcomes: &[Outcome],
         };
         recipient.state = state;
         recipient.last = Some(LastAttempt { at: now, reply: line(&reply.to_string()), remote_mta });
+    }
+}
+
+/// Puts others in a recipient's place, as an alias or forwarding says that was found when its turn came.
+pub(crate) fn expand(entry: &mut QueueEntry, at: usize, addresses: &[String]) {
+    let Some(original) = entry.recipients.get(at).and_then(recipient) else { return };
+    for address in addresses {
+        let known = entry.recipients.iter().any(|it| it.address.eq_ignore_ascii_case(address));
+        let Ok(address) = Address::parse(address, Grammar::default().with_utf8(true)) else { continue };
+        if !known {
+            let parameters = rcpt_parameters(&original.in_place(address.clone(), false));
+            entry.recipients.push(QueueRecipient::new(address.as_str(), parameters, RecipientState::Relay));
+        }
     }
 }
 

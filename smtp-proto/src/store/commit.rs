@@ -32,10 +32,11 @@ impl Fulfiller {
         let (Some(mut upload), Some(origin)) = (self.upload.take(), self.origin.take()) else {
             return Committed::Refused(reply::LOCAL_ERROR);
         };
-        let routes = std::mem::take(&mut self.routes);
+        let mut routes = std::mem::take(&mut self.routes);
         if routes.len() != question.envelope.recipients.len() {
             return Committed::Refused(reply::LOCAL_ERROR);
         }
+        self.break_circles(&mut routes, &question.envelope);
         let id = QueueId(self.world.environment.id());
         let now = self.world.environment.now();
         let recipient = match question.envelope.recipients.as_slice() {
@@ -86,6 +87,18 @@ impl Fulfiller {
             lmtp: self.policy.role == Role::Lmtp,
         };
         self.deliver(delivery).await
+    }
+
+    // RFC 9228 §3: what was forwarded from an address and comes to it again goes no further.
+    fn break_circles(&self, routes: &mut [Route], envelope: &Envelope) {
+        for (route, recipient) in routes.iter_mut().zip(&envelope.recipients) {
+            if let Route::Local { onward, .. } = route
+                && !onward.is_empty()
+                && self.header.was_in(&super::plain(&recipient.address))
+            {
+                onward.clear();
+            }
+        }
     }
 
     async fn deliver(&mut self, delivery: Delivery<'_>) -> Committed {
@@ -169,11 +182,7 @@ struct Delivery<'a> {
 impl Delivery<'_> {
     /// The local accounts, each once, and the address that is its alone.
     fn accounts(&self) -> BTreeMap<AccountId, &str> {
-        let local = self.routes.iter().flat_map(|route| match route {
-            Route::Local(accounts) => accounts.as_slice(),
-            Route::Remote => &[],
-        });
-        local.map(|(account, address)| (*account, address.as_str())).collect()
+        self.routes.iter().flat_map(Route::mailboxes).map(|(account, address)| (*account, address.as_str())).collect()
     }
 
     fn is_held(&self) -> bool {
@@ -190,10 +199,13 @@ impl Delivery<'_> {
     /// LMTP has no queue behind it: there it is all of them or none.
     fn outcomes(&self, refused: &BTreeMap<AccountId, Reply>) -> Vec<Result<String, Reply>> {
         let outcome = |route: &Route| {
-            let Route::Local(accounts) = route else { return Ok(self.text()) };
-            let mut refusals = accounts.iter().filter_map(|(account, _)| refused.get(account));
+            let Route::Local { mailboxes, onward } = route else { return Ok(self.text()) };
+            let mut refusals = mailboxes.iter().filter_map(|(account, _)| refused.get(account));
+            let places = mailboxes.len() + onward.len();
             match refusals.next() {
-                Some(first) if self.lmtp || refusals.count() + 1 == accounts.len() => Err(first.clone()),
+                Some(first) if self.lmtp || refusals.count() + 1 == places => Err(first.clone()),
+                // It was to go onward only, and came from there.
+                None if places == 0 => Err(reply::ROUTING_LOOP),
                 _ => Ok(self.text()),
             }
         };
@@ -202,10 +214,8 @@ impl Delivery<'_> {
 
     /// Whether this account gets the message by itself: it refuses nothing, and is not held back by LMTP's all or none.
     fn is_served(&self, account: AccountId, outcomes: &[Result<String, Reply>]) -> bool {
-        self.routes.iter().zip(outcomes).any(|(route, outcome)| match route {
-            Route::Local(accounts) => outcome.is_ok() && accounts.iter().any(|(local, _)| *local == account),
-            Route::Remote => false,
-        })
+        let served = self.routes.iter().zip(outcomes).filter(|(_, outcome)| outcome.is_ok());
+        served.flat_map(|(route, _)| route.mailboxes()).any(|(local, _)| *local == account)
     }
 
     fn batch(
@@ -243,7 +253,36 @@ impl Delivery<'_> {
         if !entry.recipients.is_empty() {
             batch.queue.push(QueueOp::Append { entry, trace: self.received.clone(), content: self.staged.clone() });
         }
+        if !spool {
+            self.send_onward(&mut batch, refused);
+        }
         batch
+    }
+
+    /// An entry for each recipient that others get it in place of, marked so that it is known when it comes back.
+    // RFC 5321 §3.9.1: the return path stays the sender's, the null one too.
+    fn send_onward(&self, batch: &mut Batch, refused: &BTreeMap<AccountId, Reply>) {
+        let outcomes = self.outcomes(refused);
+        let each = self.routes.iter().zip(outcomes).zip(&self.envelope.recipients).enumerate();
+        for (at, ((route, outcome), recipient)) in each {
+            let Route::Local { mailboxes, onward } = route else { continue };
+            if outcome.is_err() || onward.is_empty() {
+                continue;
+            }
+            let alone = mailboxes.len() + onward.len() == 1;
+            let recipients = onward.iter().map(|address| recipient.in_place(address.clone(), alone)).collect();
+            let envelope = Envelope::new(self.envelope.sender.clone(), recipients);
+            let states = (0..onward.len()).map(|at| (at, RecipientState::Relay, None));
+            let mut id = self.id.0;
+            if let Some(last) = id.last_chunk_mut::<4>() {
+                let distinct = u32::from_be_bytes(*last) ^ u32::try_from(at + 1).unwrap_or(u32::MAX);
+                *last = distinct.to_be_bytes();
+            }
+            let entry = entry::entry(QueueId(id), &envelope, states, self.staged.size, self.now);
+            let received = std::str::from_utf8(&self.received).unwrap_or_default();
+            let trace = format!("{}{received}", DeliveredTo(&super::plain(&recipient.address)));
+            batch.queue.push(QueueOp::Append { entry, trace: trace.into(), content: self.staged.clone() });
+        }
     }
 
     // RFC 5321 §4.4: final delivery puts Return-Path first, once.
@@ -262,8 +301,7 @@ impl Delivery<'_> {
         let outcomes = self.outcomes(refused);
         let each = self.routes.iter().zip(outcomes).zip(&self.envelope.recipients);
         for ((route, _), recipient) in each.filter(|((_, outcome), _)| outcome.is_ok()) {
-            let Route::Local(accounts) = route else { continue };
-            for (account, address) in accounts {
+            for (account, address) in route.mailboxes() {
                 let Some(reply) = refused.get(account) else { continue };
                 let state = if reply.is_transient() { RecipientState::Spool } else { RecipientState::Failed };
                 // RFC 3461 §5.2.7.1: of several in a recipient's place, each one's success is not the recipient's.
@@ -292,21 +330,35 @@ impl Delivery<'_> {
             let wants_success = recipient.notify.is_some_and(|notify| notify.contains(Notify::SUCCESS));
             Some(match (route, outcome) {
                 (Route::Remote, _) => (at, RecipientState::Relay, None),
-                (Route::Local(_), Ok(_)) if spool => (at, RecipientState::Spool, None),
-                (Route::Local(accounts), Ok(_)) if report && wants_success => {
+                (Route::Local { .. }, Ok(_)) if spool => (at, RecipientState::Spool, None),
+                (Route::Local { mailboxes, onward }, Ok(_)) if report && wants_success => {
+                    // RFC 3461 §5.2.7.2: who alone gets it in the recipient's place reports it.
+                    if mailboxes.is_empty() && onward.len() == 1 {
+                        return None;
+                    }
                     // RFC 3461 §5.2.7.1: in place of one recipient, several have it.
-                    let delivered = if accounts.len() > 1 { Delivered::Expanded } else { Delivered::Mailbox };
+                    let delivered =
+                        if mailboxes.len() + onward.len() > 1 { Delivered::Expanded } else { Delivered::Mailbox };
                     (at, RecipientState::Delivered(delivered), self.said(&super::deliverer::DELIVERED))
                 }
                 // A full mailbox may have room later: the queue tries again.
-                (Route::Local(_), Err(reply)) if smtp && reply.is_transient() => {
+                (Route::Local { .. }, Err(reply)) if smtp && reply.is_transient() => {
                     (at, RecipientState::Spool, self.said(&reply))
                 }
-                (Route::Local(_), Err(reply)) if report => (at, RecipientState::Failed, self.said(&reply)),
+                (Route::Local { .. }, Err(reply)) if report => (at, RecipientState::Failed, self.said(&reply)),
                 _ => return None,
             })
         })
         .collect()
+    }
+}
+
+impl Route {
+    fn mailboxes(&self) -> &[(AccountId, String)] {
+        match self {
+            Route::Local { mailboxes, .. } => mailboxes,
+            Route::Remote => &[],
+        }
     }
 }
 

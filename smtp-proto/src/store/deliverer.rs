@@ -58,13 +58,21 @@ impl Deliverer {
         for at in 0..queued.recipients.len() {
             let Some(recipient) = queued.recipients.get(at).filter(|it| it.is_waiting()) else { continue };
             let (address, spooled) = (recipient.address.clone(), recipient.state == RecipientState::Spool);
+            let mut via = Via::Mailbox;
             let outcome = match self.world.directory.resolve(&address).await {
                 Ok(Resolution::Mailboxes(owners)) if !owners.is_empty() => {
-                    let owners = owners.into_iter().map(|owner| (owner.account, owner.address)).collect::<Vec<_>>();
-                    self.deliver(queued, &owners, &mut staged).await
+                    self.deliver(queued, &super::mailboxes(owners), &mut staged).await
+                }
+                Ok(Resolution::Forwarded { mailboxes, addresses }) if spooled => {
+                    let delivered = self.deliver(queued, &super::mailboxes(mailboxes), &mut staged).await;
+                    if delivered.is_ok() {
+                        entry::expand(queued, at, &addresses);
+                        via = Via::Expanded;
+                    }
+                    delivered
                 }
                 Ok(Resolution::Mailboxes(_) | Resolution::NoSuchUser) => Err(reply::UNKNOWN_RECIPIENT),
-                // It was accepted for a mailbox here; it does not leave because the domain is not ours any more.
+                // It was accepted for somebody here; it does not leave because the domain is not ours any more.
                 Ok(_) if spooled => Err(reply::UNKNOWN_RECIPIENT),
                 Ok(_) => continue,
                 Err(error) => Err(super::directory_refusal(&error)),
@@ -73,7 +81,7 @@ impl Deliverer {
                 Ok(()) => Outcome::Delivered(DELIVERED),
                 Err(reply) => Failure { stage: Stage::FinalDot, reply, remote: false }.into(),
             };
-            entry::settle(queued, &[at], &[outcome], Via::Mailbox, self.world.environment.now());
+            entry::settle(queued, &[at], &[outcome], via, self.world.environment.now());
         }
     }
 
