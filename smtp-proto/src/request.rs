@@ -173,7 +173,7 @@ impl Recipient {
     }
 
     /// Who gets the message in this recipient's place, alone or as one of several.
-    // RFC 3461 §5.2.7: what the sender asked for goes along, the recipient as it was first written too. Of several, one's
+    // RFC 3461 §5.2.7.2 and §5.2.7.3: what the sender asked for goes along, the recipient as it was first written too. Of several, one's
     // success is not the recipient's.
     #[cfg(feature = "store")]
     pub(crate) fn in_place(&self, address: Address, alone: bool) -> Recipient {

@@ -232,7 +232,7 @@ impl Fulfiller {
             Ok(Resolution::Mailboxes(owners)) if !owners.is_empty() => {
                 Ok(Route::Local { mailboxes: mailboxes(owners), onward: Vec::new() })
             }
-            // RFC 5321 §3.9.1: who forwards is answerable for it, so it needs no login of the sender's.
+            // A mailbox of ours sends it on, so it needs no login of the sender.
             Ok(Resolution::Forwarded { mailboxes: owners, addresses }) if self.world.store.as_queue().is_some() => {
                 Ok(Route::Local { mailboxes: mailboxes(owners), onward: onward(addresses)? })
             }

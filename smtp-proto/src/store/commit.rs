@@ -304,7 +304,7 @@ impl Delivery<'_> {
             for (account, address) in route.mailboxes() {
                 let Some(reply) = refused.get(account) else { continue };
                 let state = if reply.is_transient() { RecipientState::Spool } else { RecipientState::Failed };
-                // RFC 3461 §5.2.7.1: of several in a recipient's place, each one's success is not the recipient's.
+                // RFC 3461 §5.2.7.3: of several in a recipient's place, each one's success is not the recipient's.
                 let mut recipient = recipient.clone();
                 recipient.notify = recipient.notify.map(|notify| notify.difference(Notify::SUCCESS));
                 let queued = QueueRecipient::new(address.as_str(), entry::rcpt_parameters(&recipient), state);
@@ -336,7 +336,7 @@ impl Delivery<'_> {
                     if mailboxes.is_empty() && onward.len() == 1 {
                         return None;
                     }
-                    // RFC 3461 §5.2.7.1: in place of one recipient, several have it.
+                    // RFC 3461 §5.2.7.3: in place of one recipient, several have it.
                     let delivered =
                         if mailboxes.len() + onward.len() > 1 { Delivered::Expanded } else { Delivered::Mailbox };
                     (at, RecipientState::Delivered(delivered), self.said(&super::deliverer::DELIVERED))

@@ -11,6 +11,7 @@
     reason = "a test says no by panicking"
 )]
 
+mod aliases;
 mod async_imap;
 mod authentication;
 mod collect;
