@@ -344,6 +344,29 @@ fn unique_ids_stay_and_never_come_back() {
     let after = listing(&house);
     let kept: Vec<_> = before.keys().filter(|id| after.contains_key(*id)).collect();
     assert_eq!((before.len(), after.len(), kept.len()), (3, 3, 2));
+    // Neither UIDVALIDITY nor anything else of a folder is part of them: a restore, after which every number of the
+    // account jumps, changes none.
+    house.store.jump();
+    assert_eq!(listing(&house), after);
+    house.deliver(b"later\r\n\r\n");
+    assert!(after.keys().all(|id| listing(&house).contains_key(id)));
+}
+
+/// What is retrieved becomes seen at QUIT, whether it was read by itself, ahead of its turn or seen before.
+#[test]
+fn what_is_retrieved_becomes_seen() {
+    let house = House::new();
+    (0..60).for_each(|at| house.deliver(format!("N: {at}\r\n\r\n{}\r\n", "x".repeat(900)).as_bytes()));
+    let retrieve = |numbers: std::ops::RangeInclusive<u32>, last: &str| {
+        let commands: String = numbers.map(|number| format!("RETR {number}\r\n")).collect();
+        let said = house.logged_in().say(&(commands + last));
+        assert!(!said.contains("-ERR"), "{said}");
+        house.inbox().into_iter().filter(|(_, seen)| *seen).map(|(uid, _)| uid).collect::<Vec<_>>()
+    };
+    assert_eq!(retrieve(1..=60, "RSET\r\nQUIT\r\n"), []);
+    assert_eq!(retrieve(11..=50, "QUIT\r\n"), (11..=50).collect::<Vec<_>>());
+    assert_eq!(retrieve(1..=20, "TOP 60 0\r\nQUIT\r\n"), (1..=50).collect::<Vec<_>>());
+    assert_eq!(retrieve(1..=60, "QUIT\r\n"), (1..=60).collect::<Vec<_>>());
 }
 
 #[test]

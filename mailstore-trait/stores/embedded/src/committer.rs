@@ -7,7 +7,7 @@
 //! ```
 //! A refused batch does not hurt its neighbours. When SQLite gives up the whole transaction in the middle, the work
 //! it gave up on is answered and the rest is done again; when there is no room for all, each is tried by itself.
-//! No answer leaves before the sync.
+//! No answer leaves before the sync, and a group goes without one only when nobody in it needs it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -24,6 +24,10 @@ use crate::write::{Effects, Tx};
 /// Something to be written. It may be applied more than once; only the last time counts.
 pub(crate) trait Work: Send {
     fn apply(&mut self, tx: &mut Tx<'_>) -> Result<()>;
+    /// Whether it has to outlive a loss of power.
+    fn is_durable(&self) -> bool {
+        true
+    }
     fn answer(self: Box<Self>, outcome: Result<()>);
 }
 
@@ -52,7 +56,7 @@ impl Committer {
             let shared = Arc::clone(&shared);
             move || {
                 let end = End(shared);
-                Writer { connection, env }.serve(&end.0);
+                Writer { connection, env, syncs: true }.serve(&end.0);
             }
         })?;
         Ok(Committer { shared, thread: Mutex::new(Some(thread)), max_waiting })
@@ -79,7 +83,15 @@ impl Committer {
         &self,
         run: impl FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.begin(run).await.unwrap_or_else(|_| Err(Fault::unavailable("the store was closed")))
+        self.begin(run, true).await.unwrap_or_else(|_| Err(Fault::unavailable("the store was closed")))
+    }
+
+    /// The same, answered once other processes can read it. What is durable later makes it durable too.
+    pub(crate) async fn write_unsynced<T: Send + 'static>(
+        &self,
+        run: impl FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.begin(run, false).await.unwrap_or_else(|_| Err(Fault::unavailable("the store was closed")))
     }
 
     /// The same for a thread that may block.
@@ -87,15 +99,16 @@ impl Committer {
         &self,
         run: impl FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.begin(run).blocking_recv().unwrap_or_else(|_| Err(Fault::unavailable("the store was closed")))
+        self.begin(run, true).blocking_recv().unwrap_or_else(|_| Err(Fault::unavailable("the store was closed")))
     }
 
     fn begin<T: Send + 'static>(
         &self,
         run: impl FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
+        durable: bool,
     ) -> oneshot::Receiver<Result<T>> {
         let (reply, answer) = oneshot::channel();
-        self.submit(Box::new(Call { run, value: None, reply }));
+        self.submit(Box::new(Call { run, value: None, durable, reply }));
         answer
     }
 
@@ -123,6 +136,7 @@ impl Drop for Committer {
 struct Call<T, F> {
     run: F,
     value: Option<T>,
+    durable: bool,
     reply: oneshot::Sender<Result<T>>,
 }
 
@@ -130,6 +144,10 @@ impl<T: Send, F: FnMut(&mut Tx<'_>) -> Result<T> + Send> Work for Call<T, F> {
     fn apply(&mut self, tx: &mut Tx<'_>) -> Result<()> {
         self.value = Some((self.run)(tx)?);
         Ok(())
+    }
+
+    fn is_durable(&self) -> bool {
+        self.durable
     }
 
     fn answer(self: Box<Self>, outcome: Result<()>) {
@@ -174,6 +192,8 @@ impl Drop for End {
 struct Writer {
     connection: Connection,
     env: Arc<Env>,
+    /// Whether transactions end in a sync at present.
+    syncs: bool,
 }
 
 /// How one try at a group ended.
@@ -216,6 +236,9 @@ impl Writer {
     }
 
     fn attempt(&mut self, group: &mut [Box<dyn Work>]) -> Attempt {
+        if let Err(fault) = self.sync_if(group.iter().any(|work| work.is_durable())) {
+            return Attempt::Failed(self.explain(fault));
+        }
         if let Err(fault) = self.run("BEGIN IMMEDIATE") {
             return Attempt::Failed(self.explain(fault));
         }
@@ -252,6 +275,14 @@ impl Writer {
             return Attempt::Failed(fault);
         }
         Attempt::Done(outcomes, effects)
+    }
+
+    fn sync_if(&mut self, syncs: bool) -> Result<()> {
+        if self.syncs != syncs {
+            self.connection.pragma_update(None, "synchronous", if syncs { "FULL" } else { "NORMAL" })?;
+            self.syncs = syncs;
+        }
+        Ok(())
     }
 
     fn run(&self, statement: &str) -> Result<()> {

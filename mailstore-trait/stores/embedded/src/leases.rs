@@ -1,4 +1,7 @@
 //! Leases as rows: the token only ever rises, also over releases, so that fences keep their meaning.
+//!
+//! They are not synced. Whoever holds a lease here runs on this machine and ends with it when the power does, and a batch
+//! with a fence makes durable what was written before it, the fence's token included.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +39,7 @@ impl LeaseTable {
         run: impl FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T, LeaseError> {
         match &self.committer {
-            Some(committer) => Ok(committer.write(run).await?),
+            Some(committer) => Ok(committer.write_unsynced(run).await?),
             None => Err(Fault::ReadOnly.into()),
         }
     }
