@@ -53,6 +53,8 @@ pub struct World {
     pub last_logins: Arc<LastLogins>,
     /// Large maildrops as they were when they were opened last.
     pub snapshots: Arc<Snapshots>,
+    /// Octets a session holds at most ahead of a client that retrieves one message after the other; 256 KiB at first.
+    pub read_ahead: usize,
 }
 
 impl World {
@@ -65,7 +67,7 @@ impl World {
     ) -> World {
         let policies = Arc::new(Policy::default());
         let (last_logins, snapshots) = (Arc::default(), Arc::default());
-        World { store, authenticator, environment, policies, last_logins, snapshots }
+        World { store, authenticator, environment, policies, last_logins, snapshots, read_ahead: 256 * 1024 }
     }
 
     /// A fresh timestamp for [`Server::with_apop`](crate::Server::with_apop); `None` where the user database keeps no

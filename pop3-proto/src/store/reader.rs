@@ -1,15 +1,18 @@
 //! Reading messages: one question of the store for many small ones.
 //!
 //! Most clients retrieve one message after the other. The second one in ascending order is taken as the sign of it: from
-//! then on a question brings a page of rows with small contents inline, and the messages behind are answered from it. A
-//! large message is read in ranges.
+//! then on a question brings a page of rows with small contents inline, and the messages behind are answered from it. Each
+//! page is twice as large as the one before, as long as the client goes on, up to
+//! [`World::read_ahead`](super::World::read_ahead): a question costs as much as many messages. A large message is read in
+//! ranges.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 use mailstore_trait::error::ReadError;
+use mailstore_trait::flags::SystemFlags;
 use mailstore_trait::id::{EmailId, Uid};
-use mailstore_trait::item::{ItemsOptions, Projection};
+use mailstore_trait::item::{ItemRow, ItemsOptions, Projection};
 use mailstore_trait::uid_set::UidSet;
 
 use super::{Fulfiller, Maildrop, World};
@@ -17,17 +20,35 @@ use crate::request::{MessageRead, ReadMessage};
 
 /// Messages of at most so many octets come with their rows.
 const INLINE: u64 = 16 * 1024;
-/// Octets that are held ahead of a client that reads one message after the other.
-const AHEAD: usize = 64 * 1024;
+/// Octets of the first page that is read ahead.
+const AHEAD: usize = 32 * 1024;
 /// Rows that are read ahead.
-const ROWS: usize = 64;
+const ROWS: usize = 256;
 
 /// What is known of the messages around the last one read.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
     current: Option<(Uid, Content)>,
-    /// Contents of messages behind the current one, ascending.
-    ahead: VecDeque<(Uid, Bytes)>,
+    /// Contents of messages behind the current one, ascending, and whether each is seen.
+    ahead: VecDeque<(Uid, Bytes, bool)>,
+    /// Octets the last page was to bring.
+    page: usize,
+    /// Of the messages that were read, those that nobody had seen before.
+    unseen: UidSet,
+}
+
+impl Reader {
+    /// Of these messages, those that are not marked as seen already.
+    pub(super) fn unseen(&self, seen: &UidSet) -> UidSet {
+        self.unseen.intersection(seen)
+    }
+
+    fn read(&mut self, uid: Uid, content: &Content, seen: bool) {
+        self.current = Some((uid, content.clone()));
+        if !seen {
+            self.unseen.insert(uid);
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -65,13 +86,13 @@ impl Maildrop {
     /// Makes this message the current one.
     async fn find(&mut self, world: &World, uid: Uid) -> Result<Content, ReadError> {
         let reader = &mut self.reader;
-        while reader.ahead.front().is_some_and(|(ahead, _)| *ahead < uid) {
+        while reader.ahead.front().is_some_and(|(ahead, ..)| *ahead < uid) {
             reader.ahead.pop_front();
         }
-        let is_next = reader.ahead.front().is_some_and(|(ahead, _)| *ahead == uid);
-        if let Some((_, octets)) = is_next.then(|| reader.ahead.pop_front()).flatten() {
+        let is_next = reader.ahead.front().is_some_and(|(ahead, ..)| *ahead == uid);
+        if let Some((_, octets, seen)) = is_next.then(|| reader.ahead.pop_front()).flatten() {
             let content = Content::Inline(octets);
-            reader.current = Some((uid, content.clone()));
+            reader.read(uid, &content, seen);
             return Ok(content);
         }
         reader.ahead.clear();
@@ -81,11 +102,12 @@ impl Maildrop {
         let mut options = ItemsOptions::new(Projection::CONTENT);
         options.content_up_to = INLINE;
         options.max_rows = 1;
+        reader.page = if onward { reader.page.max(AHEAD / 2).saturating_mul(2).min(world.read_ahead) } else { 0 };
         if onward {
             let last = Uid::new(self.end.value().saturating_sub(1)).unwrap_or(uid);
             uids.insert_range(uid..=last);
             options.max_rows = ROWS;
-            options.max_octets = AHEAD;
+            options.max_octets = reader.page;
         }
         let page = world.store.items(self.account, self.inbox, &uids, options).await?;
         let mut rows = page.rows().iter();
@@ -93,8 +115,9 @@ impl Maildrop {
         let content = page.content(first).map_or(Content::Stored(first.email), Content::Inline);
         // Up to the first that did not come along: the rows behind a large message are asked for when it is their turn.
         let reader = &mut self.reader;
-        reader.ahead = rows.map_while(|row| Some((row.uid, page.content(row)?))).collect();
-        reader.current = Some((uid, content.clone()));
+        let seen = |row: &ItemRow| row.flags.contains(SystemFlags::SEEN);
+        reader.ahead = rows.map_while(|row| Some((row.uid, page.content(row)?, seen(row)))).collect();
+        reader.read(uid, &content, seen(first));
         Ok(content)
     }
 }

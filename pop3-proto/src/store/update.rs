@@ -33,7 +33,8 @@ impl Fulfiller {
                 Err(_) => return Committed::Failed,
             }
         }
-        for uids in pieces(commit.seen, most) {
+        // What was marked already when it was read needs no batch.
+        for uids in pieces(maildrop.reader.unseen(&commit.seen), most) {
             let change = FlagChange::Add(FlagSet::from(SystemFlags::SEEN));
             let mark = Op::SetFlags { folder: maildrop.inbox, uids, change, unchanged_since: None };
             // A mark that can't be set fails nothing: no promise of POP3 hangs on it.
