@@ -51,8 +51,9 @@ impl Config {
 /// Whether STLS is used (RFC 2595 §4).
 ///
 /// RFC 2595 §2.2: by default there is no login without TLS; RFC 8314 §5.2: and so no less protection than an account had
-/// before. Whether the certificate is the server's (RFC 2595 §2.4, RFC 8314 §5.3) is decided by whoever puts TLS on, who
-/// answers with an error when it is not; RFC 2595 §2.5: the session looks at that answer before it says who logs in.
+/// before. Which ciphers will do (RFC 2595 §2.1) and whether the certificate is the server's (RFC 2595 §2.4,
+/// RFC 8314 §5.3) is decided by whoever puts TLS on, who answers with an error when not; RFC 2595 §2.5: the session looks at
+/// that answer before it says who logs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stls {
     /// Without TLS the session ends before anything is said of the user.

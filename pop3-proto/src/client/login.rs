@@ -36,7 +36,8 @@ impl Client {
         match std::mem::replace(&mut self.phase, Phase::Goodbye) {
             Phase::Greeting if accepted => self.ask_capabilities(),
             Phase::Capa if accepted => self.expect_capabilities(true),
-            // RFC 2449 §5: a server of RFC 1939 alone knows no CAPA. It has USER, and nothing else is sure.
+            // RFC 2449 §5: a server of RFC 1939 alone knows no CAPA. It has USER, and nothing else is sure; RFC 2449 §7: no
+            // extension is needed to collect mail.
             Phase::Capa => {
                 self.capabilities = Capabilities { flags: Capability::USER, ..Capabilities::default() };
                 self.secure();
