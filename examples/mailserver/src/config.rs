@@ -157,8 +157,18 @@ pub(crate) enum Engine {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Outbound {
-    /// The first whose domain matches is taken. Without any, mail for other hosts can't leave yet.
+    /// The first whose domain matches is taken. Mail for any other domain goes to the hosts that its MX records name.
     pub(crate) routes: Vec<Route>,
+    /// The port of these hosts.
+    pub(crate) port: u16,
+    /// Whether the policies of MTA-STS are asked for and kept to.
+    pub(crate) mta_sts: bool,
+    /// The port these policies are fetched from.
+    pub(crate) policy_port: u16,
+    /// Trust anchors in PEM instead of the system's, for hosts that must be verified.
+    pub(crate) ca: Option<PathBuf>,
+    /// How long a connection is kept for the next message.
+    pub(crate) keep: Span,
     /// Pauses between attempts; the last is repeated.
     pub(crate) retry: Vec<Span>,
     /// When a message is returned undelivered.
@@ -186,6 +196,11 @@ impl Default for Outbound {
         let minutes = |minutes: u64| Span(Duration::from_secs(minutes * 60));
         Outbound {
             routes: Vec::new(),
+            port: smtp_port(),
+            mta_sts: true,
+            policy_port: 443,
+            ca: None,
+            keep: Span(Duration::from_secs(5)),
             retry: vec![minutes(5), minutes(10), minutes(20), minutes(40), minutes(80), minutes(160), minutes(240)],
             give_up: Span(Duration::from_secs(5 * 86_400)),
             delay_notice: Span(Duration::from_secs(4 * 3600)),
@@ -342,6 +357,8 @@ impl Config {
         for dkim in &mut self.outbound.dkim {
             dkim.key = base.join(&dkim.key);
         }
+        self.outbound.ca = self.outbound.ca.as_ref().map(|path| base.join(path));
+        self.dns.trust_anchor = self.dns.trust_anchor.as_ref().map(|path| base.join(path));
         for route in &mut self.outbound.routes {
             route.password_file = route.password_file.as_ref().map(|path| base.join(path));
             route.ca = route.ca.as_ref().map(|path| base.join(path));

@@ -1,14 +1,26 @@
 //! The resolver that everything shares: one cache, and the same servers for every question.
 
-use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::{ResolverBuilder, TokioResolver};
 
 use crate::config::Dns;
 
 /// A resolver that asks the configured servers, or the system's where none are.
 pub(crate) fn resolver(config: &Dns) -> Result<TokioResolver, NetError> {
+    builder(config)?.build()
+}
+
+/// The same for where mail goes: with `dnssec`, every answer is validated, and what is forged is none.
+pub(crate) fn validating(config: &Dns) -> Result<TokioResolver, NetError> {
+    let mut builder = builder(config)?;
+    builder.options_mut().validate = config.dnssec;
+    builder.options_mut().trust_anchor = config.trust_anchor.clone().filter(|_| config.dnssec);
+    builder.build()
+}
+
+fn builder(config: &Dns) -> Result<ResolverBuilder<TokioRuntimeProvider>, NetError> {
     let mut builder = if config.servers.is_empty() {
         TokioResolver::builder_tokio()?
     } else {
@@ -23,5 +35,5 @@ pub(crate) fn resolver(config: &Dns) -> Result<TokioResolver, NetError> {
         TokioResolver::builder_with_config(servers, TokioRuntimeProvider::default())
     };
     builder.options_mut().timeout = config.timeout.0;
-    builder.build()
+    Ok(builder)
 }

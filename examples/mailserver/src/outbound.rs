@@ -5,31 +5,34 @@
 
 mod connect;
 mod fulfil;
+mod policies;
+mod pool;
+mod relay;
+mod resolve;
+mod verify;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use mailstore_trait::date::Timestamp;
-use mailstore_trait::drive::{DriveLimits, Silent, drive};
 use mailstore_trait::environment::Environment;
 use mailstore_trait::error::{CommitError, ReadError};
 use mailstore_trait::id::QueueId;
 use mailstore_trait::queue::{Leased, QueueLease};
 use smtp_proto::address::Address;
-use smtp_proto::client::request::{Failure, Outcome, Stage};
 use smtp_proto::config::Role;
 use smtp_proto::queue::destination::{Destinations, Limits, Reached};
 use smtp_proto::queue::entry::{self, Via};
-use smtp_proto::reply::Reply;
 use smtp_proto::store::{Deliverer, World};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
 
-use crate::config::{Config, Route};
+use crate::Failure;
+use crate::config::Config;
 use crate::environment::System;
 use crate::shutdown::Shutdown;
-use fulfil::Sender;
+use relay::Relay;
 
 /// How long to sleep when nothing is due: entries made by other processes are seen then.
 const PATROL: Duration = Duration::from_secs(1);
@@ -38,8 +41,7 @@ const PATROL: Duration = Duration::from_secs(1);
 pub(crate) struct Outbound {
     world: World,
     deliverer: Deliverer,
-    routes: Arc<[Route]>,
-    hostname: String,
+    relay: Relay,
     slots: Arc<Semaphore>,
     concurrency: usize,
     lease: Duration,
@@ -49,7 +51,7 @@ pub(crate) struct Outbound {
 }
 
 impl Outbound {
-    pub(crate) fn new(config: &Config, world: World, queued: Arc<Notify>) -> Outbound {
+    pub(crate) fn new(config: &Config, world: World, queued: Arc<Notify>) -> Result<Outbound, Failure> {
         let policy = crate::server::policy(config, Role::Relay);
         let outbound = &config.outbound;
         let retry = smtp_proto::queue::Retry {
@@ -65,18 +67,18 @@ impl Outbound {
             backoff_max: outbound.backoff_max.0,
             ..Limits::default()
         };
-        Outbound {
+        let relay = Relay::new(config, Arc::clone(&world.store))?;
+        Ok(Outbound {
+            relay,
             deliverer: Deliverer::new(world.clone(), Arc::new(policy), retry),
             world,
-            routes: outbound.routes.clone().into(),
-            hostname: config.hostname.clone(),
             slots: Arc::new(Semaphore::new(outbound.concurrency)),
             concurrency: outbound.concurrency,
             lease: outbound.lease.0,
             destinations: Mutex::new(Destinations::new(limits)),
             under_way: Mutex::default(),
             queued,
-        }
+        })
     }
 
     /// Works until the shutdown. What is under way then is finished by its own tasks.
@@ -161,17 +163,11 @@ impl Outbound {
             self.deliverer.deliver_locally(&mut leased.entry).await;
         }
         let here = leased.entry.recipients.iter().any(|recipient| !recipient.is_waiting());
-        let plan = entry::plan(&mut leased.entry, now, &mut locked(&self.destinations), |to| self.destination(to));
+        let plan = entry::plan(&mut leased.entry, now, &mut locked(&self.destinations), |to| self.relay.destination(to));
         let tried = here || !plan.granted.is_empty();
         for (name, positions) in plan.granted {
             let granted = Granted { outbound: self, name, started: Instant::now(), ended: false };
-            match positions.first().and_then(|&at| leased.entry.recipients.get(at)).map(|it| self.route(&it.address)) {
-                Some(Some(route)) => self.send(&mut leased, route, &positions, granted).await,
-                _ => {
-                    let outcomes = vec![refused(NO_ROUTE); positions.len()];
-                    entry::settle(&mut leased.entry, &positions, &outcomes, Via::Mailbox, System.now());
-                }
-            }
+            self.send(&mut leased, &positions, granted).await;
         }
         for recipient in &leased.entry.recipients {
             tracing::info!(id = %leased.entry.id, to = %recipient.address, state = ?recipient.state, last = ?recipient.last, "attempted");
@@ -179,48 +175,17 @@ impl Outbound {
         self.deliverer.conclude(leased, tried, plan.postponed).await
     }
 
-    /// What all mail for this address shares: its next hop.
-    fn destination(&self, address: &str) -> String {
-        match self.route(address) {
-            Some(route) => format!("{}:{}", route.host, route.port),
-            None => String::new(),
-        }
-    }
-
-    /// The first route that matches the address's domain.
-    fn route(&self, address: &str) -> Option<&Route> {
-        let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
-        self.routes.iter().find(|route| route.matches(domain))
-    }
-
-    async fn send(&self, leased: &mut Leased, route: &Route, positions: &[usize], granted: Granted<'_>) {
+    async fn send(&self, leased: &mut Leased, positions: &[usize], granted: Granted<'_>) {
         let all: Vec<String> = positions
             .iter()
             .filter_map(|&at| leased.entry.recipients.get(at).map(|recipient| recipient.address.clone()))
             .collect();
         let takes = |address: &Address| all.iter().any(|known| known == address.as_str());
-        let (outgoing, sent) = entry::outgoing(&leased.entry, System.now(), takes);
-        let mut sender = Sender::new(Arc::clone(&self.world.store), leased.entry.id, outgoing, route);
-        for attempt in connect::attempts(route) {
-            let (mut session, mut stream) = match connect::open(&self.hostname, route, attempt).await {
-                Ok(opened) => opened,
-                Err(reply) => {
-                    sender.report(vec![deferred(reply); sent.len()]);
-                    break;
-                }
-            };
-            let limits = DriveLimits::default();
-            let ended = drive(&mut session, &mut stream, &mut sender, &mut Silent, &limits).await;
-            tracing::debug!(id = %leased.entry.id, host = %route.host, ?ended, "connection");
-            // Opportunistic TLS that fails must not keep mail from a host that would take it in clear (RFC 7435 §3).
-            if !sender.handshake_failed() {
-                break;
-            }
-        }
-        let (outcomes, taken) = sender.into_outcomes(sent.len());
-        let via = Via::NextHop { host: &route.host, reports: taken.reports, deliver_by: taken.deliver_by };
-        entry::settle(&mut leased.entry, &sent, &outcomes, via, System.now());
-        granted.end(Reached::of(&outcomes));
+        let (outgoing, positions) = entry::outgoing(&leased.entry, System.now(), takes);
+        let sent = self.relay.send(leased.entry.id, outgoing).await;
+        let via = Via::NextHop { host: &sent.host, reports: sent.dsn, deliver_by: sent.deliver_by };
+        entry::settle(&mut leased.entry, &positions, &sent.outcomes, via, System.now());
+        granted.end(Reached::of(&sent.outcomes));
     }
 }
 
@@ -268,26 +233,4 @@ async fn keep(outbound: Weak<Outbound>, lease: Duration) {
 /// What is behind a lock stays whole, whoever held it when it panicked.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What is said of a recipient for whose domain there is no route.
-const NO_ROUTE: Reply = Reply {
-    code: 550,
-    enhanced: Some(smtp_proto::reply::EnhancedCode::new(5, 4, 4)),
-    text: std::borrow::Cow::Borrowed("No route to this domain"),
-};
-
-/// What is said when a conversation ended without saying anything of the recipients.
-const NO_REPORT: Reply = Reply {
-    code: 451,
-    enhanced: Some(smtp_proto::reply::EnhancedCode::new(4, 4, 2)),
-    text: std::borrow::Cow::Borrowed("The connection ended early"),
-};
-
-fn refused(reply: Reply) -> Outcome {
-    Outcome::Failed(Failure { stage: Stage::Greeting, reply, remote: false })
-}
-
-fn deferred(reply: Reply) -> Outcome {
-    Outcome::Deferred(Failure { stage: Stage::Greeting, reply, remote: false })
 }

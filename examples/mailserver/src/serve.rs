@@ -27,6 +27,7 @@ pub(crate) async fn serve(config: Config, named: Option<&Path>) -> Result<(), Fa
     let certificates = Certificates::open(&config)?;
     let queued = Arc::new(Notify::new());
     let server = Arc::new(Server::new(&config, Arc::clone(&store), &certificates, Arc::clone(&queued))?);
+    let outbound = Outbound::new(&config, server.world(), queued)?;
     // Signals are caught before the server says that it is ready.
     let mut signals = Signals::catch().map_err(Failure::Runtime)?;
 
@@ -47,7 +48,7 @@ pub(crate) async fn serve(config: Config, named: Option<&Path>) -> Result<(), Fa
     for (service, listener, _) in listeners {
         tokio::spawn(accept(listener, service, Arc::clone(&server), shutdown.clone()));
     }
-    tokio::spawn(Outbound::new(&config, server.world(), queued).run(shutdown.clone()));
+    tokio::spawn(outbound.run(shutdown.clone()));
     drop(shutdown);
     announce(&announced, first).map_err(Failure::Runtime)?;
 

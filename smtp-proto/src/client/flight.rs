@@ -209,7 +209,7 @@ impl Sending {
 
 impl Client {
     /// What the server offers and the configuration lets be used.
-    fn usable(&self) -> Extensions {
+    pub(super) fn usable(&self) -> Extensions {
         self.capabilities.extensions & self.config.extensions
     }
 

@@ -78,6 +78,28 @@ pub enum Requirement {
     Optional,
 }
 
+impl Requirement {
+    /// What the envelope and the header of a message ask for. `header` may be the whole message.
+    // RFC 8689 §3: a field `TLS-Required: No` asks for delivery before protection; REQUIRETLS overrides it, and any other
+    // value says nothing.
+    #[must_use]
+    pub fn of(require_tls: bool, header: &[u8]) -> Requirement {
+        if require_tls {
+            return Requirement::Verified;
+        }
+        for line in header.split(|octet| *octet == b'\n').map(<[u8]>::trim_ascii_end) {
+            if line.is_empty() {
+                break;
+            }
+            let Some((name, value)) = std::str::from_utf8(line).ok().and_then(|line| line.split_once(':')) else { continue };
+            if name.trim_end().eq_ignore_ascii_case("TLS-Required") && value.trim().eq_ignore_ascii_case("No") {
+                return Requirement::Optional;
+            }
+        }
+        Requirement::Policy
+    }
+}
+
 /// What to do next.
 #[must_use]
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! Reaching a next hop: name, address, TLS.
+//! Reaching a next hop: address, TLS, a session to drive.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -6,151 +6,84 @@ use std::time::Duration;
 
 use mailstore_trait::drive::Transport;
 use mailstore_trait::session::Layer;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use smtp_proto::client::request::{Failure, Stage};
 use smtp_proto::client::{Client, Config, TlsPolicy};
+use smtp_proto::delivery::Security;
 use smtp_proto::reply::{EnhancedCode, Reply};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
-use crate::config::{Route, RouteTls};
+use super::verify::{self, Anchors, Why};
+use crate::config::Route;
 use crate::stream::{Stream, Upgrade};
-use crate::tls::provider;
 
 /// RFC 5321 §4.5.3.2 has no limit for connecting; this is what mail hosts usually wait.
 const CONNECT: Duration = Duration::from_secs(30);
 
-/// The TLS of one attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Attempt {
-    /// As the route has it.
-    Configured,
-    /// In clear, after an opportunistic handshake failed.
-    Clear,
+/// Where to connect, and how.
+pub(super) struct Place<'a> {
+    /// Its name, or an address literal.
+    pub(super) host: &'a str,
+    /// An address and a port, or a name and a port.
+    pub(super) address: String,
+    pub(super) security: Security,
+    /// The route this is the host of, for its login and its trust anchors.
+    pub(super) route: Option<&'a Route>,
+    /// Whether TLS comes first of all.
+    pub(super) implicit: bool,
 }
 
-/// The attempts a route allows, in order.
-pub(super) fn attempts(route: &Route) -> impl Iterator<Item = Attempt> + use<> {
-    let fallback = (route.tls == RouteTls::Opportunistic).then_some(Attempt::Clear);
-    std::iter::once(Attempt::Configured).chain(fallback)
+impl Place<'_> {
+    /// What connections share that may carry each other's messages.
+    pub(super) fn key(&self) -> String {
+        let user = self.route.and_then(|route| route.user.as_deref()).unwrap_or_default();
+        format!("{} {} {user} {:?}", self.address, self.host, self.security)
+    }
 }
 
-/// Connects to the route's host; a session to drive over the stream, or what to say of every recipient.
-pub(super) async fn open(hostname: &str, route: &Route, attempt: Attempt) -> Result<(Client, Stream), Reply> {
-    let tls = if attempt == Attempt::Clear { RouteTls::None } else { route.tls };
-    let upgrade = match tls {
-        RouteTls::None => Upgrade::Never,
-        _ => {
-            let name =
-                ServerName::try_from(route.host.clone()).map_err(|_| failed("The route's host is no host name"))?;
-            Upgrade::Connect(connector(route)?, name)
-        }
+/// A session on an open connection.
+pub(super) struct Opened {
+    pub(super) session: Client,
+    pub(super) stream: Stream,
+    /// Why TLS failed, should it.
+    pub(super) why: Why,
+}
+
+/// Connects.
+pub(super) async fn open(hostname: &str, place: &Place<'_>, anchors: &Anchors) -> Result<Opened, Failure> {
+    let own = place.route.and_then(|route| route.ca.as_deref());
+    let made = verify::connector(&place.security, place.host, || anchors.load(own));
+    let (upgrade, why) = match (&place.security, made) {
+        (Security::Clear, _) => (Upgrade::Never, Why::default()),
+        (_, Ok((connector, name, why))) => (Upgrade::Connect(connector, name), why),
+        // Without a name to ask for, a host that need not have TLS has none.
+        (Security::Opportunistic, Err(_)) => (Upgrade::Never, Why::default()),
+        (_, Err(text)) => return Err(failed(Stage::StartTls, (4, 7, 5), text)),
     };
-    let connecting = timeout(CONNECT, TcpStream::connect((route.host.as_str(), route.port)));
-    let tcp = match connecting.await {
+    let mut config = Config::new(hostname);
+    config.login = place.route.is_some_and(|route| route.user.is_some());
+    config.tls = match (&upgrade, place.implicit) {
+        (Upgrade::Never, _) | (_, true) => TlsPolicy::None,
+        _ => place.security.client_policy(),
+    };
+    let tcp = match timeout(CONNECT, TcpStream::connect(place.address.as_str())).await {
         Ok(Ok(tcp)) => tcp,
-        Ok(Err(error)) => return Err(unreachable(format!("{}: {error}", route.host))),
-        Err(_) => return Err(unreachable(format!("{}: no answer", route.host))),
+        Ok(Err(error)) => return Err(failed(Stage::Connect, (4, 4, 1), format!("{}: {error}", place.host))),
+        Err(_) => return Err(failed(Stage::Connect, (4, 4, 1), format!("{}: no answer", place.host))),
     };
     let mut stream = Stream::new(tcp, upgrade);
-    let mut config = Config::new(hostname);
-    config.login = route.user.is_some();
-    config.tls = match tls {
-        RouteTls::None | RouteTls::Implicit => TlsPolicy::None,
-        RouteTls::Opportunistic => TlsPolicy::Opportunistic,
-        RouteTls::Required => TlsPolicy::Required,
-    };
-    let info = match tls {
-        RouteTls::Implicit => match timeout(config.timeouts.layer, stream.layer(Layer::Tls)).await {
+    let info = match place.implicit {
+        true => match timeout(config.timeouts.layer, stream.layer(Layer::Tls)).await {
             Ok(Ok(info)) => Some(info),
-            _ => return Err(failed("TLS handshake failed")),
+            _ => return Err(failed(Stage::StartTls, (4, 7, 5), "TLS handshake failed")),
         },
-        _ => None,
+        false => None,
     };
-    Ok((Client::new(Arc::new(config), info), stream))
+    Ok(Opened { session: Client::new(Arc::new(config), info), stream, why })
 }
 
-fn connector(route: &Route) -> Result<TlsConnector, Reply> {
-    let builder = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map_err(|_| failed("TLS is not available"))?;
-    let config = if route.tls == RouteTls::Opportunistic {
-        // RFC 7435 §3: a certificate that nobody vouches for still keeps passive listeners out.
-        let verifier = Arc::new(AnyCertificate(provider()));
-        builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
-    } else {
-        builder.with_root_certificates(anchors(route)?).with_no_client_auth()
-    };
-    Ok(TlsConnector::from(Arc::new(config)))
-}
-
-/// Whom a route trusts: its own file, or the system.
-fn anchors(route: &Route) -> Result<RootCertStore, Reply> {
-    let mut anchors = RootCertStore::empty();
-    match &route.ca {
-        Some(path) => {
-            let unreadable = |_| failed("The route's trust anchors can't be read");
-            for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
-                let certificate = certificate.map_err(unreadable)?;
-                anchors.add(certificate).map_err(|_| failed("The route's trust anchors can't be used"))?;
-            }
-        }
-        None => {
-            let found = rustls_native_certs::load_native_certs();
-            anchors.add_parsable_certificates(found.certs);
-        }
-    }
-    Ok(anchors)
-}
-
-fn unreachable(text: String) -> Reply {
-    let text = text.replace(|c: char| c.is_control() || !c.is_ascii(), " ");
-    Reply { code: 451, enhanced: Some(EnhancedCode::new(4, 4, 1)), text: Cow::Owned(text) }
-}
-
-fn failed(text: &'static str) -> Reply {
-    Reply { code: 451, enhanced: Some(EnhancedCode::new(4, 7, 5)), text: Cow::Borrowed(text) }
-}
-
-/// Takes any certificate, but only whoever holds its key.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+fn failed(stage: Stage, (class, subject, detail): (u8, u16, u16), text: impl Into<Cow<'static, str>>) -> Failure {
+    let text = text.into().replace(|c: char| c.is_control() || !c.is_ascii(), " ");
+    let enhanced = Some(EnhancedCode::new(class, subject, detail));
+    Failure { stage, reply: Reply { code: 451, enhanced, text: text.into() }, remote: false }
 }

@@ -11,56 +11,85 @@ use mailstore_trait::session::Fulfil;
 use mailstore_trait::store::MailStore;
 use smtp_proto::client::Client;
 use smtp_proto::client::request::{
-    Answered, Credentials, Login, Next, Outcome, Outgoing, Page, Request, Response, Stage,
+    Answered, Credentials, Failure, Login, Next, Outcome, Outgoing, Page, Report, Request, Response, Stage,
 };
+
+use smtp_proto::delivery::request::Attempted;
+use smtp_proto::reply::{EnhancedCode, Reply};
 
 use crate::config::Route;
 use crate::environment::System;
 
-/// What a next hop took over beside the message.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Taken {
-    /// To report successes itself.
-    pub(super) reports: bool,
-    /// By when it must be delivered.
-    pub(super) deliver_by: bool,
-}
+/// What is said when a conversation ended without saying anything of the recipients. It may have been taken.
+const NO_REPORT: Failure = Failure {
+    stage: Stage::FinalDot,
+    reply: Reply {
+        code: 451,
+        enhanced: Some(EnhancedCode::new(4, 4, 2)),
+        text: std::borrow::Cow::Borrowed("The connection ended early"),
+    },
+    remote: false,
+};
 
 /// Sends one message, once for each connection that is made.
 pub(super) struct Sender {
     store: Arc<dyn MailStore>,
     id: QueueId,
     outgoing: Outgoing,
+    /// Whether the connection at hand was given the message.
+    handed: bool,
     user: Option<String>,
     password_file: Option<PathBuf>,
     sasl: Option<Sasl>,
-    /// What became of the recipients on the last connection, and what its host took over.
-    report: Option<(Vec<Outcome>, Taken)>,
+    /// What came of the last connection.
+    reported: Option<Reported>,
+}
+
+/// What a connection said of the message.
+pub(super) struct Reported {
+    /// One for each recipient.
+    pub(super) outcomes: Vec<Outcome>,
+    /// Whether the host reports successes itself.
+    pub(super) dsn: bool,
+    /// Whether it took over by when the message must be delivered.
+    pub(super) deliver_by: bool,
+    tls: bool,
 }
 
 impl Sender {
-    pub(super) fn new(store: Arc<dyn MailStore>, id: QueueId, outgoing: Outgoing, route: &Route) -> Sender {
-        let (user, password_file) = (route.user.clone(), route.password_file.clone());
-        Sender { store, id, outgoing, user, password_file, sasl: None, report: None }
+    pub(super) fn new(store: Arc<dyn MailStore>, id: QueueId, outgoing: Outgoing) -> Sender {
+        Sender { store, id, outgoing, handed: false, user: None, password_file: None, sasl: None, reported: None }
     }
 
-    pub(super) fn report(&mut self, outcomes: Vec<Outcome>) {
-        self.report = Some((outcomes, Taken::default()));
+    /// A connection is about to be driven: it is given the message once. A new one logs in as the route has it.
+    pub(super) fn hand_out(&mut self, route: Option<&Route>) {
+        (self.handed, self.reported, self.sasl) = (false, None, None);
+        self.user = route.and_then(|route| route.user.clone());
+        self.password_file = route.and_then(|route| route.password_file.clone());
     }
 
-    /// Whether nothing came of the last connection but a failed handshake.
-    pub(super) fn handshake_failed(&self) -> bool {
-        self.report.as_ref().is_some_and(|(outcomes, _)| {
-            !outcomes.is_empty()
-                && outcomes.iter().all(|outcome| {
-                    matches!(outcome, Outcome::Deferred(failure) | Outcome::Failed(failure) if failure.stage == Stage::StartTls)
-                })
-        })
+    /// The same for every recipient, where no connection said anything.
+    pub(super) fn report(&mut self, outcome: &Outcome) {
+        let outcomes = vec![outcome.clone(); self.outgoing.envelope.recipients.len()];
+        self.reported = Some(Reported { outcomes, dsn: false, deliver_by: false, tls: false });
     }
 
-    /// What became of every recipient; of a conversation that ended without a report, nothing did.
-    pub(super) fn into_outcomes(self, recipients: usize) -> (Vec<Outcome>, Taken) {
-        self.report.unwrap_or_else(|| (vec![super::deferred(super::NO_REPORT); recipients], Taken::default()))
+    /// What the last connection means for other hosts; of one that ended without a report, that it did.
+    pub(super) fn attempted(&mut self) -> Attempted {
+        if self.reported.is_none() {
+            self.report(&NO_REPORT.into());
+        }
+        Attempted::of(self.reported.as_ref().map_or(&[], |reported| &reported.outcomes))
+    }
+
+    /// What the last connection said.
+    pub(super) fn into_reported(mut self) -> Option<Reported> {
+        self.reported.take()
+    }
+
+    /// Whether the last connection had TLS.
+    pub(super) fn crossed_tls(&self) -> bool {
+        self.reported.as_ref().is_some_and(|reported| reported.tls)
     }
 
     fn login(&mut self, login: &Login) -> Credentials {
@@ -103,8 +132,8 @@ impl Fulfil<Client> for Sender {
     async fn fulfil(&mut self, request: Request) -> Answered {
         match request {
             Request::NextMessage(asked) => {
-                let next = if asked.query.sent == 0 { Next::Send(Box::new(self.outgoing.clone())) } else { Next::Quit };
-                asked.answer(next)
+                let first = !std::mem::replace(&mut self.handed, true);
+                asked.answer(if first { Next::Send(Box::new(self.outgoing.clone())) } else { Next::Quit })
             }
             Request::Login(asked) => {
                 let credentials = self.login(&asked.query);
@@ -124,8 +153,8 @@ impl Fulfil<Client> for Sender {
             }
             Request::Report(asked) => {
                 let (report, reply) = asked.split();
-                let taken = Taken { reports: report.dsn, deliver_by: report.deliver_by };
-                self.report = Some((report.outcomes, taken));
+                let Report { outcomes, dsn, deliver_by, tls, .. } = report;
+                self.reported = Some(Reported { outcomes, dsn, deliver_by, tls });
                 reply.answer(())
             }
             other => other.decline(),
