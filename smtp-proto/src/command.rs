@@ -143,6 +143,16 @@ impl<'a> Command<'a> {
     /// # Errors
     /// See [`CommandError`]; [`crate::reply::command_error`] has the reply for each.
     pub fn parse(line: &'a [u8], extensions: Extensions, grammar: Grammar) -> Result<Command<'a>, CommandError> {
+        // Four letters that are a whole command need no more looking at.
+        if let [a, b, c, d] = line {
+            match verb(&[*a, *b, *c, *d]) {
+                NOOP => return Ok(Command::Noop),
+                RSET => return Ok(Command::Rset),
+                DATA => return Ok(Command::Data),
+                QUIT => return Ok(Command::Quit),
+                _ => {}
+            }
+        }
         let line = std::str::from_utf8(line).map_err(|_| CommandError::Octets)?;
         if has_controls(line) {
             return Err(CommandError::Octets);

@@ -13,6 +13,7 @@
 //! | [`queue`] | when to try again, when to give up, as values |
 //! | [`dsn`] | delivery status notifications (RFC 3461 to 3464) |
 //! | `store` | feature `store`: answers from the traits of `mailstore_trait` |
+//! | `rate` | feature `store`: how much a user may send in how much time |
 //! | [`trace`] | Received and Return-Path |
 //! | [`reply`] | replies, enhanced codes, every text |
 
@@ -27,6 +28,8 @@ pub mod extension;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod queue;
+#[cfg(feature = "store")]
+pub mod rate;
 pub mod reply;
 pub mod request;
 pub mod server;

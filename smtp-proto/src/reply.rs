@@ -253,6 +253,9 @@ pub(crate) const TLS_REQUIRED: Reply = Reply::fixed(530, (5, 7, 0), "Must issue 
 pub const AUTH_FAILED: Reply = Reply::fixed(535, (5, 7, 8), "Authentication credentials invalid");
 pub(crate) const AUTH_NEEDS_TLS: Reply =
     Reply::fixed(538, (5, 7, 11), "Encryption required for requested authentication mechanism");
+// RFC 5321 §3.5.1.
+#[cfg(feature = "store")]
+pub(crate) const AMBIGUOUS: Reply = Reply::fixed(553, (5, 1, 4), "Stands for several, ask EXPN");
 /// No such recipient.
 pub const UNKNOWN_RECIPIENT: Reply = Reply::fixed(550, (5, 1, 1), "No such recipient");
 /// Mail for other domains from someone who did not log in.

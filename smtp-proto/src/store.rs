@@ -10,6 +10,8 @@ mod commit;
 mod deliverer;
 mod filter;
 mod header;
+mod look_up;
+mod submission;
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use mailstore_trait::store::{MailStore, Upload, UploadOptions};
 use crate::Server;
 use crate::address::Address;
 use crate::config::Role;
+use crate::rate::Rates;
 use crate::reply::{self, Reply};
 use crate::request::{Answered, BodyChunk, BodyOpen, Decision, MailFrom, Origin, RcptTo, Request, SaslStep, Stepped};
 pub use deliverer::Deliverer;
@@ -48,6 +51,12 @@ pub struct Policy {
     pub add_missing: bool,
     /// Whether Received leaves out where a submitted message came from.
     pub hide_submitter: bool,
+    /// How much each user may send; none for no limit. Shared by every policy that counts together.
+    pub rates: Option<Arc<Rates>>,
+    /// Whether ETRN starts the queue of a host.
+    pub etrn: bool,
+    /// Whether users who logged in may ask by VRFY and EXPN who an address is.
+    pub look_ups: bool,
     /// Octets of a message, at most.
     pub message: u64,
     /// Received headers in a message, at most. RFC 5321 §6.3: at least 100.
@@ -66,6 +75,9 @@ impl Policy {
             own_addresses_only: true,
             add_missing: true,
             hide_submitter: true,
+            rates: None,
+            etrn: false,
+            look_ups: false,
             message,
             hops: 100,
         }
@@ -182,27 +194,15 @@ impl Fulfiller {
         }
     }
 
-    // RFC 6409 §6.1: who submits may be held to their own addresses.
     async fn mail_from(&mut self, question: &MailFrom) -> Decision {
         self.routes.clear();
         self.forget_body();
-        // RFC 3207 §4.2: the session forgets a login made in clear when TLS comes up, and so does this side.
-        if question.origin.identity.is_none() {
-            self.principal = None;
+        if let Err(refusal) = self.adopt(&question.origin).await {
+            return Decision::Refused(refusal);
         }
-        if self.policy.role != Role::Submission || !self.policy.own_addresses_only {
-            return Decision::Accepted;
-        }
-        let Some(principal) = &self.principal else { return Decision::Refused(reply::AUTH_REQUIRED) };
-        let Some(address) = &question.sender.address else { return Decision::Accepted };
-        if principal.owns(address.as_str()) || principal.owns(&plain(address)) {
-            return Decision::Accepted;
-        }
-        // An address that the directory knows as the account's is its owner's too, whatever form it was written in.
-        match self.world.directory.owns(principal.account, &plain(address)).await {
-            Ok(true) => Decision::Accepted,
-            Ok(false) => Decision::Refused(reply::SENDER_NOT_OWNED),
-            Err(error) => Decision::Refused(directory_refusal(&error)),
+        match self.submitter(question).await {
+            Ok(()) => Decision::Accepted,
+            Err(refusal) => Decision::Refused(refusal),
         }
     }
 
@@ -216,7 +216,11 @@ impl Fulfiller {
     async fn rcpt_to(&mut self, question: &RcptTo) -> Vec<Decision> {
         let mut decisions = Vec::with_capacity(question.recipients.len());
         for recipient in &question.recipients {
-            decisions.push(match self.route(&recipient.address).await {
+            let routed = match self.spend_recipient() {
+                Ok(()) => self.route(&recipient.address).await,
+                Err(refusal) => Err(refusal),
+            };
+            decisions.push(match routed {
                 Ok(route) => {
                     self.routes.push(route);
                     Decision::Accepted
@@ -329,8 +333,18 @@ impl Fulfil<Server> for Fulfiller {
                 let stepped = self.sasl_step(&pending.query).await;
                 pending.answer(stepped)
             }
-            // Who has an account here is nobody's business: 252 and 502.
-            other => other.decline(),
+            Request::Verify(pending) => {
+                let looked = self.verify(&pending.query).await;
+                pending.answer(looked)
+            }
+            Request::Expand(pending) => {
+                let looked = self.expand(&pending.query).await;
+                pending.answer(looked)
+            }
+            Request::ExtensionCommand(pending) => {
+                let reply = self.extension_command(&pending.query).await;
+                pending.answer(reply)
+            }
         }
     }
 }

@@ -17,9 +17,10 @@ use mailstore_trait::testkit::directory::MemDirectory;
 use mailstore_trait::testkit::environment::TestEnvironment;
 use mailstore_trait::testkit::memory::MemStore;
 use smtp_proto::client::request::{Failure, Outcome, Stage};
-use smtp_proto::config::{Extensions, Role};
+use smtp_proto::config::{Ask, Extensions, Role};
 use smtp_proto::queue::Retry;
 use smtp_proto::queue::entry::{self, Via};
+use smtp_proto::rate::{Rate, Rates};
 use smtp_proto::reply::{EnhancedCode, Reply};
 use smtp_proto::store::{Deliverer, Fulfiller, Policy, World};
 use smtp_proto::{Config, Server};
@@ -67,6 +68,14 @@ impl House {
         let now = mailstore_trait::environment::Environment::now(&*environment);
         let server = Server::new(Arc::new(config), peer()).at(now);
         House { store, environment, world, policy, server, fulfiller, runtime, anna, ben }
+    }
+
+    /// With another policy.
+    fn under(mut self, change: impl FnOnce(&mut Policy)) -> House {
+        change(Arc::make_mut(&mut self.policy));
+        self.fulfiller = Fulfiller::new(self.world.clone(), self.policy.clone(), &peer());
+        self.fulfiller.allow_cleartext();
+        self
     }
 
     /// Feeds lines; gives what the server says.
@@ -563,4 +572,73 @@ fn nobody_relays_on_a_login_that_was_forgotten() {
     house.say("STARTTLS\n");
     let script = "EHLO x\nMAIL FROM:<anna@example.org>\nRCPT TO:<x@elsewhere.example>\n";
     assert_eq!(house.codes(script), [250, 250, 550]);
+}
+
+/// RFC 6409 §6.1: an account whose password was stolen sends no more than its allowance, and hears 4xx for the rest.
+#[test]
+fn users_are_held_to_their_rates() {
+    let hour = Duration::from_secs(3600);
+    let rates = Rates::new(Some(Rate { count: 2, per: hour }), Some(Rate { count: 3, per: hour }));
+    let mut house = House::new(submission()).under(|policy| policy.rates = Some(Arc::new(rates)));
+    house.log_in();
+    let message = |to: &str| format!("MAIL FROM:<anna@example.org>\n{to}DATA\nx\n.\n");
+    let two = "RCPT TO:<ben@example.org>\nRCPT TO:<a@remote.example>\n";
+    assert_eq!(house.codes(&message(two)), [250, 250, 250, 354, 250]);
+    assert_eq!(house.codes(&message(two)), [250, 250, 450, 354, 250], "the third recipient is the last");
+    let said = house.say("MAIL FROM:<anna@example.org>\n");
+    assert_eq!(said, "450 4.7.1 Too many messages in a short time, try again in 30 min\r\n");
+    house.environment.advance(hour / 2);
+    assert_eq!(house.codes(&message(two)), [250, 250, 450, 354, 250], "a message and a recipient have grown back");
+    // Other servers are not users.
+    let none = Rates::new(Some(Rate { count: 0, per: hour }), Some(Rate { count: 0, per: hour }));
+    let mut house = House::new(relay()).under(|policy| policy.rates = Some(Arc::new(none)));
+    assert_eq!(house.codes("EHLO x\nMAIL FROM:<a@b.example>\nRCPT TO:<ben@example.org>\n"), [220, 250, 250, 250]);
+}
+
+/// RFC 5321 §3.5 and §7.3: users may look each other up where the policy says so; nobody else learns anything.
+#[test]
+fn users_may_look_each_other_up() {
+    let config = || Config { ask: Ask::VERIFY | Ask::EXPAND, ..submission() };
+    let mut house = House::new(config()).under(|policy| policy.look_ups = true);
+    assert_eq!(house.codes("EHLO x\nVRFY anna@example.org\nEXPN all@example.org\n"), [220, 250, 252, 502]);
+    assert_eq!(house.codes("AUTH PLAIN AGFubmFAZXhhbXBsZS5vcmcAc2VjcmV0\n"), [235]);
+    assert_eq!(house.say("VRFY info@example.org\n"), "250 2.1.5 <anna@example.org>\r\n");
+    assert_eq!(house.codes("VRFY nobody@example.org\nVRFY all@example.org\nVRFY Anna\n"), [550, 553, 252]);
+    let said = house.say("EXPN <all@example.org>\n");
+    assert_eq!(said, "250-2.1.5 <anna@example.org>\r\n250 2.1.5 <ben@example.org>\r\n");
+    assert_eq!(house.codes("VRFY a@remote.example\n"), [252]);
+    let mut house = House::new(config());
+    house.log_in();
+    assert_eq!(house.codes("VRFY anna@example.org\nEXPN all@example.org\n"), [252, 502], "not without the policy");
+}
+
+/// RFC 1985 §5.1: what waits for a host is due at once when it asks.
+#[test]
+fn etrn_makes_what_waits_due() {
+    let config = Config { extensions: Extensions::ETRN, ..submission() };
+    let mut house = House::new(config).under(|policy| policy.etrn = true);
+    house.log_in();
+    for to in ["a@branch.example", "b@sub.branch.example", "c@other.example"] {
+        let script = format!("MAIL FROM:<anna@example.org>\nRCPT TO:<{to}>\nDATA\nx\n.\n");
+        assert_eq!(house.codes(&script), [250, 250, 354, 250]);
+    }
+    assert_eq!(house.codes("ETRN branch.example\n"), [253]);
+    assert_eq!(house.say("ETRN @branch.example\n"), "253 2.0.0 2 pending messages started\r\n");
+    assert_eq!(house.codes("ETRN nowhere.example\nETRN #queue\nETRN not one\n"), [251, 251, 501]);
+    let mut house = House::new(Config { extensions: Extensions::ETRN, ..relay() });
+    assert_eq!(house.codes("EHLO x\nETRN branch.example\n"), [220, 250, 459], "not without the policy");
+}
+
+/// Postfix's XCLIENT_README: a proxy that checked the login says who it was; an unknown name is nobody.
+#[test]
+fn a_login_at_a_trusted_proxy_counts() {
+    let mut house = House::new(submission());
+    house.server = house.server.trust(Extensions::XCLIENT);
+    let script = "XCLIENT LOGIN=anna@example.org\nEHLO x\nMAIL FROM:<ben@example.org>\nMAIL FROM:<anna@example.org>\n";
+    assert_eq!(house.codes(script), [220, 220, 250, 550, 250]);
+    assert_eq!(
+        house.codes("RSET\nXCLIENT LOGIN=nobody@example.org\nEHLO x\nMAIL FROM:<anna@example.org>\n"),
+        [250, 220, 250, 530]
+    );
+    assert_eq!(house.codes("XCLIENT LOGIN=[UNAVAILABLE]\nEHLO x\nMAIL FROM:<anna@example.org>\n"), [220, 250, 530]);
 }

@@ -4,6 +4,7 @@ mod aliases;
 mod authentication;
 mod dns;
 mod network;
+mod receiving;
 mod units;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ pub(crate) use aliases::{Delimiter, Targets};
 pub(crate) use authentication::{Authentication, Dkim, Enforcement};
 pub(crate) use dns::Dns;
 pub(crate) use network::Network;
+pub(crate) use receiving::{BareLineEnds, Proxy, Smtp, Submission};
 pub(crate) use units::{Octets, Span};
 
 /// What the server is to do. `mailserver.toml` beside the sources shows all keys.
@@ -45,6 +47,9 @@ pub(crate) struct Config {
     pub(crate) aliases: BTreeMap<String, Targets>,
     /// What cuts the detail off a local part.
     pub(crate) recipient_delimiter: Delimiter,
+    pub(crate) smtp: Smtp,
+    pub(crate) submission: Submission,
+    pub(crate) proxy: Proxy,
     pub(crate) limits: Limits,
 }
 
@@ -64,6 +69,9 @@ impl Default for Config {
             authentication: Authentication::default(),
             aliases: BTreeMap::new(),
             recipient_delimiter: Delimiter::default(),
+            smtp: Smtp::default(),
+            submission: Submission::default(),
+            proxy: Proxy::default(),
             limits: Limits::default(),
         }
     }
@@ -414,7 +422,15 @@ impl Config {
         if self.limits.recipients < 100 {
             return wrong("limits.recipients", "at least 100 (RFC 5321 §4.5.3.1.8)".into());
         }
+        if let Some(keyword) = self.smtp.solicitations.iter().find(|keyword| !is_keyword(keyword)) {
+            return wrong("smtp.solicitations", format!("{keyword:?} is not a solicitation class keyword"));
+        }
+        if self.submission.hold.0.as_secs() > 999_999_999 {
+            return wrong("submission.hold", "at most 999999999 seconds (RFC 4865)".into());
+        }
         for (key, zero) in [
+            ("smtp.messages", self.smtp.messages == 0),
+            ("submission.per", self.submission.per.0.is_zero()),
             ("limits.message_size", self.limits.message_size.0 == 0),
             ("limits.connections", self.limits.connections == 0),
             ("limits.connections_per_address", self.limits.connections_per_address == 0),
@@ -432,6 +448,12 @@ impl Config {
     pub(crate) fn is_local(&self, domain: &str) -> bool {
         self.domains.iter().any(|ours| ours.eq_ignore_ascii_case(domain))
     }
+}
+
+/// RFC 3865 §2.2.
+fn is_keyword(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.bytes().all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'.' | b'-' | b'_' | b':'))
 }
 
 fn is_domain(name: &str) -> bool {
@@ -526,6 +548,10 @@ mod tests {
             ("[limits]\nline_length = 10", "line_length"),
             ("[store]\nengine = \"postgres\"", "store.engine"),
             ("[outbound]\nretry = []", "outbound.retry"),
+            ("[smtp]\nsolicitations = [\"a b\"]", "smtp.solicitations"),
+            ("[smtp]\nbare_line_ends = \"maybe\"", "bare_line_ends"),
+            ("[submission]\nper = \"0s\"", "submission.per"),
+            ("[proxy]\ntrusted = [\"nearby\"]", "nearby"),
             ("[outbound]\nroutes = [{ domain = \"*\", host = \"h\", user = \"u\" }]", "password_file"),
         ] {
             let error = parse(text).unwrap_err();

@@ -13,6 +13,7 @@ use mailstore_trait::drive::Transport;
 use mailstore_trait::session::{Layer, Peer};
 
 use crate::config::Listen;
+use crate::proxied::client;
 use crate::server::Server;
 use crate::shutdown::Shutdown;
 use crate::stream::{Stream, Upgrade};
@@ -97,21 +98,38 @@ pub(crate) async fn accept(listener: TcpListener, service: Service, server: Arc<
             () = shutdown.signalled() => return,
         };
         match accepted {
-            Ok((tcp, peer)) => match server.throttle.admit(peer, Instant::now()) {
-                Ok(admitted) => {
-                    tokio::spawn(connection(tcp, peer, service, Arc::clone(&server), shutdown.clone(), admitted));
-                }
-                Err(refused) => {
-                    tracing::info!(%peer, service = service.name(), ?refused, "turned away");
-                    tokio::spawn(turn_away(tcp, service, refused));
-                }
-            },
+            Ok((tcp, peer)) if server.proxy.trusts(peer.ip()) => {
+                tokio::spawn(proxied(tcp, peer, service, Arc::clone(&server), shutdown.clone()));
+            }
+            Ok((tcp, peer)) => admit(tcp, peer, service, &server, &shutdown),
             Err(error) => {
                 // Out of descriptors, most often: accepting again at once would only spin.
                 tracing::warn!(service = service.name(), %error, "accept");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
+    }
+}
+
+/// Counts a connection and serves it, or turns it away.
+fn admit(tcp: TcpStream, peer: SocketAddr, service: Service, server: &Arc<Server>, shutdown: &Shutdown) {
+    match server.throttle.admit(peer, Instant::now()) {
+        Ok(admitted) => {
+            tokio::spawn(connection(tcp, peer, service, Arc::clone(server), shutdown.clone(), admitted));
+        }
+        Err(refused) => {
+            tracing::info!(%peer, service = service.name(), ?refused, "turned away");
+            tokio::spawn(turn_away(tcp, service, refused));
+        }
+    }
+}
+
+/// A connection of a load balancer: who is behind it is who is counted.
+async fn proxied(mut tcp: TcpStream, balancer: SocketAddr, service: Service, server: Arc<Server>, shutdown: Shutdown) {
+    match timeout(server.drive.handshake, client(&mut tcp, balancer)).await {
+        Ok(Ok(peer)) => admit(tcp, peer, service, &server, &shutdown),
+        Ok(Err(error)) => tracing::warn!(%balancer, service = service.name(), %error, "no PROXY header"),
+        Err(_) => tracing::warn!(%balancer, service = service.name(), "no PROXY header in time"),
     }
 }
 

@@ -22,6 +22,7 @@ mod environment;
 mod files;
 mod listener;
 mod outbound;
+mod proxied;
 mod serve;
 mod server;
 mod shutdown;

@@ -163,7 +163,8 @@ impl Outbound {
             self.deliverer.deliver_locally(&mut leased.entry).await;
         }
         let here = leased.entry.recipients.iter().any(|recipient| !recipient.is_waiting());
-        let plan = entry::plan(&mut leased.entry, now, &mut locked(&self.destinations), |to| self.relay.destination(to));
+        let plan =
+            entry::plan(&mut leased.entry, now, &mut locked(&self.destinations), |to| self.relay.destination(to));
         let tried = here || !plan.granted.is_empty();
         for (name, positions) in plan.granted {
             let granted = Granted { outbound: self, name, started: Instant::now(), ended: false };

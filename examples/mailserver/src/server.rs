@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 pub(crate) use self::smtp::policy;
 use crate::Failure;
 use crate::authentication::Authentication;
-use crate::config::Config;
+use crate::config::{Config, Proxy};
 use crate::environment::System;
 use crate::listener::Service;
 use crate::signing::Signing;
@@ -30,6 +30,7 @@ use crate::tls::{Acceptor, Certificates};
 pub(crate) struct Server {
     pub(crate) throttle: Arc<Throttle>,
     pub(crate) drive: DriveLimits,
+    pub(crate) proxy: Proxy,
     store: Arc<dyn MailStore>,
     directory: Arc<Aliases<Users>>,
     authenticator: Arc<dyn Authenticator>,
@@ -74,6 +75,7 @@ impl Server {
         let server = Server {
             throttle,
             drive: DriveLimits::default(),
+            proxy: config.proxy.clone(),
             store,
             directory: Arc::new(directory),
             authenticator,

@@ -91,7 +91,9 @@ impl Requirement {
             if line.is_empty() {
                 break;
             }
-            let Some((name, value)) = std::str::from_utf8(line).ok().and_then(|line| line.split_once(':')) else { continue };
+            let Some((name, value)) = std::str::from_utf8(line).ok().and_then(|line| line.split_once(':')) else {
+                continue;
+            };
             if name.trim_end().eq_ignore_ascii_case("TLS-Required") && value.trim().eq_ignore_ascii_case("No") {
                 return Requirement::Optional;
             }

@@ -305,8 +305,21 @@ impl Judge {
             self.sound_to = at + len - usize::from(these.last() == Some(&b'\r'));
         }
         let sound = text.get(at..=self.sound_to).unwrap_or_default();
-        Judged::Lines(DOT_LINE.find(sound).map_or(self.sound_to, |lf| at + lf + 1))
+        Judged::Lines(dot_line(sound).map_or(self.sound_to, |dot| at + dot))
     }
+}
+
+/// The next line that begins with a dot, behind the one that begins here.
+///
+/// Where this line's end is the place, as it is in a message of nothing but dots, to find it takes a third of the time that
+/// a search for both octets takes to begin.
+fn dot_line(text: &[u8]) -> Option<usize> {
+    let next = memchr::memchr(b'\n', text)? + 1;
+    let rest = text.get(next..)?;
+    if rest.first() == Some(&b'.') {
+        return Some(next);
+    }
+    DOT_LINE.find(rest).map(|lf| next + lf + 1)
 }
 
 /// Whether no CR lacks its LF and no LF its CR. `next` is `these`, one octet on.

@@ -1,18 +1,21 @@
 //! SMTP, submission and LMTP connections.
 
+use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use mailstore_trait::drive::{Embedder, Ended, drive};
 use mailstore_trait::session::Peer;
-use smtp_proto::config::{Config as Smtp, Role};
+use smtp_proto::config::{Ask, Config as Smtp, Extensions, LineEnds, Role};
+use smtp_proto::extension::etrn;
+use smtp_proto::rate::{Rate, Rates};
 use smtp_proto::store::{Filter, Fulfiller, Policy, World};
 use smtp_proto::{Event, Server as Session};
 use tokio::sync::Notify;
 
 use super::{Server, idle, length};
-use crate::config::Config;
+use crate::config::{BareLineEnds, Config, Network};
 use crate::listener::Service;
 use crate::shutdown::{Poller, Shutdown};
 use crate::stream::Stream;
@@ -22,6 +25,8 @@ pub(super) struct Configs {
     relay: (Arc<Smtp>, Arc<Policy>),
     submission: (Arc<Smtp>, Arc<Policy>),
     lmtp: (Arc<Smtp>, Arc<Policy>),
+    xclient: Vec<Network>,
+    xforward: Vec<Network>,
 }
 
 impl Configs {
@@ -30,19 +35,71 @@ impl Configs {
         let mechanisms = super::mechanisms().map(|mechanism| mechanism.name().to_owned());
         let shared = |smtp: Smtp| {
             let policy = policy(config, smtp.role);
-            (Arc::new(limited(smtp, config)), Arc::new(policy))
+            (Arc::new(configured(smtp, config)), Arc::new(policy))
         };
         Configs {
             relay: shared(Smtp::new(host)),
             submission: shared(Smtp::submission(host, mechanisms)),
             lmtp: shared(Smtp::lmtp(host)),
+            xclient: config.smtp.xclient.clone(),
+            xforward: config.smtp.xforward.clone(),
         }
+    }
+
+    /// What this peer may say about others.
+    fn trust(&self, peer: IpAddr) -> Extensions {
+        let among = |networks: &[Network]| networks.iter().any(|network| network.contains(peer));
+        let mut trusted = Extensions::empty();
+        trusted.set(Extensions::XCLIENT, among(&self.xclient));
+        trusted.set(Extensions::XFORWARD, among(&self.xforward));
+        trusted
     }
 }
 
-fn limited(mut smtp: Smtp, config: &Config) -> Smtp {
+/// What is offered: what the queue, the deliveries and the store keep, and no more. RRVS is not: the directory does not
+/// know since when an address has its owner.
+fn offered(role: Role, config: &Config) -> Extensions {
+    let mut extensions = Extensions::default()
+        | Extensions::BINARY_MIME
+        | Extensions::SMTPUTF8
+        | Extensions::LIMITS
+        | Extensions::NO_SOLICITING;
+    match role {
+        Role::Relay => {
+            extensions |= Extensions::DELIVERBY | Extensions::MT_PRIORITY | Extensions::REQUIRETLS;
+            extensions.set(Extensions::ETRN, config.smtp.etrn);
+        }
+        Role::Submission => {
+            extensions |=
+                Extensions::DELIVERBY | Extensions::MT_PRIORITY | Extensions::REQUIRETLS | Extensions::FUTURERELEASE;
+        }
+        Role::Lmtp => {}
+    }
+    extensions
+}
+
+fn configured(mut smtp: Smtp, config: &Config) -> Smtp {
     smtp.starttls = true;
+    smtp.extensions = offered(smtp.role, config);
+    smtp.solicitations.clone_from(&config.smtp.solicitations);
+    smtp.text_line_ends = match config.smtp.bare_line_ends {
+        BareLineEnds::Reject => LineEnds::Strict,
+        BareLineEnds::Normalize => LineEnds::Normalize,
+    };
     let limits = &mut smtp.limits;
+    match smtp.role {
+        Role::Relay => {
+            smtp.greet_delay = config.smtp.greet_delay.0;
+            limits.messages = config.smtp.messages;
+        }
+        Role::Submission => {
+            limits.hold = u32::try_from(config.submission.hold.0.as_secs()).unwrap_or(u32::MAX);
+            if config.submission.look_ups {
+                smtp.ask = Ask::VERIFY | Ask::EXPAND;
+            }
+        }
+        Role::Lmtp => {}
+    }
     limits.message = config.limits.message_size.0;
     limits.recipients = config.limits.recipients;
     limits.line = limits.line.min(length(config.limits.line_length));
@@ -56,6 +113,19 @@ fn limited(mut smtp: Smtp, config: &Config) -> Smtp {
 pub(crate) fn policy(config: &Config, role: Role) -> Policy {
     let mut policy = Policy::new(config.hostname.as_str(), role);
     policy.message = config.limits.message_size.0;
+    policy.etrn = config.smtp.etrn && role == Role::Relay;
+    if role == Role::Submission {
+        let submission = &config.submission;
+        policy.own_addresses_only = submission.own_addresses_only;
+        policy.hide_submitter = submission.hide_client;
+        policy.add_missing = submission.add_missing;
+        policy.look_ups = submission.look_ups;
+        let rate = |count: u32| (count > 0).then_some(Rate { count, per: submission.per.0 });
+        let (messages, recipients) = (rate(submission.messages), rate(submission.recipients));
+        if messages.is_some() || recipients.is_some() {
+            policy.rates = Some(Arc::new(Rates::new(messages, recipients)));
+        }
+    }
     policy
 }
 
@@ -85,7 +155,8 @@ impl Server {
         };
         filter.into_iter().for_each(|filter| fulfiller.set_filter(filter));
         let mut watcher = Watcher { peer: peer.clone(), shutdown: shutdown.poller(), queued: Arc::clone(&self.queued) };
-        let mut session = Session::new(Arc::clone(config), peer);
+        let trusted = self.smtp.trust(peer.address.ip());
+        let mut session = Session::new(Arc::clone(config), peer).at(self.environment.now()).trust(trusted);
         drive(&mut session, &mut stream, &mut fulfiller, &mut watcher, &self.drive).await
     }
 }
@@ -99,7 +170,7 @@ struct Watcher {
 impl Embedder<Session> for Watcher {
     fn event(&mut self, event: Event) -> ControlFlow<()> {
         tracing::debug!(peer = %self.peer.address, ?event, "smtp");
-        if matches!(event, Event::Accepted { .. }) {
+        if matches!(event, Event::Accepted { .. } | Event::Ran { verb: etrn::VERB, .. }) {
             self.queued.notify_one();
         }
         ControlFlow::Continue(())

@@ -350,7 +350,9 @@ fn outcomes_say_whether_another_host_may_do_better() {
 fn a_header_may_ask_for_delivery_before_protection() {
     let of = |header: &str| Requirement::of(false, header.as_bytes());
     assert_eq!(of("From: a@b\r\ntls-required : no\r\n\r\n"), Requirement::Optional);
-    for none in ["TLS-Required: Yes\r\n", "X-TLS-Required: No\r\n", "A: b\r\n TLS-Required: No\r\n", "\r\nTLS-Required: No\r\n"] {
+    for none in
+        ["TLS-Required: Yes\r\n", "X-TLS-Required: No\r\n", "A: b\r\n TLS-Required: No\r\n", "\r\nTLS-Required: No\r\n"]
+    {
         assert_eq!(of(none), Requirement::Policy, "{none}");
     }
     assert_eq!(Requirement::of(true, b"TLS-Required: No\r\n"), Requirement::Verified);
