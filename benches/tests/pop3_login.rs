@@ -1,6 +1,7 @@
 //! A maildrop of 100,000 messages: what its login takes, and what a session holds of it.
 //!
-//! What times mean without optimisation is little, and so they get slack there:
+//! What is asserted is the time on a quiet machine: the processor time of all threads, which other programs do not add to.
+//! Without optimisation it means little and gets slack:
 //! `cargo test --release -p benches --test pop3_login -- --nocapture`
 
 #![allow(clippy::unwrap_used, reason = "a panic here is a failing test")]
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use allocation_counter::measure;
+use benches::clock;
 use benches::race::median;
 use bytes::{BufMut, Bytes};
 use mailstore_embedded::{Config, NewUser, Store};
@@ -96,7 +98,7 @@ async fn say(server: &mut Server, fulfiller: &mut Fulfiller, line: &str) -> Stri
 fn a_login_over_100_000_messages_takes_less_than_50_ms() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let (mut whole, mut verify, mut open) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut wall, mut whole, mut verify, mut open) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     runtime.block_on(async {
         let store = Store::open(folder.path(), Config::default()).unwrap();
         let users = store.users().clone();
@@ -107,9 +109,10 @@ fn a_login_over_100_000_messages_takes_less_than_50_ms() {
         for _ in 0..21 {
             let (mut server, mut fulfiller) = (server(), Fulfiller::new(world.clone(), &peer()).allow_cleartext());
             say(&mut server, &mut fulfiller, &format!("USER {USER}\r\n")).await;
-            let begun = Instant::now();
+            let (begun, used) = (Instant::now(), clock::process());
             let said = say(&mut server, &mut fulfiller, &format!("PASS {PASSWORD}\r\n")).await;
-            whole.push(begun.elapsed().as_secs_f64());
+            whole.push((clock::process() - used).as_secs_f64());
+            wall.push(begun.elapsed().as_secs_f64());
             assert!(said.starts_with(&format!("+OK maildrop has {MESSAGES} messages")), "{said}");
             let said = say(&mut server, &mut fulfiller, "QUIT\r\n").await;
             assert!(said.starts_with("+OK"), "{said}");
@@ -117,17 +120,19 @@ fn a_login_over_100_000_messages_takes_less_than_50_ms() {
             let (mut server, mut fulfiller) =
                 (self::server(), Fulfiller::new(world.clone(), &peer()).allow_cleartext());
             say(&mut server, &mut fulfiller, "USER nobody@example.org\r\n").await;
-            let begun = Instant::now();
+            let used = clock::process();
             say(&mut server, &mut fulfiller, &format!("PASS {PASSWORD}\r\n")).await;
-            verify.push(begun.elapsed().as_secs_f64());
+            verify.push((clock::process() - used).as_secs_f64());
             open.push(whole.last().unwrap() - verify.last().unwrap());
         }
         store.close().await;
     });
-    let best = whole.iter().copied().fold(f64::MAX, f64::min);
-    let [whole, verify, open] = [whole, verify, open].map(|times| Duration::from_secs_f64(median(times).max(0.0)));
+    let best = Duration::from_secs_f64(wall.iter().copied().fold(f64::MAX, f64::min));
+    let [wall, whole, verify, open] =
+        [wall, whole, verify, open].map(|times| Duration::from_secs_f64(median(times).max(0.0)));
     println!(
-        "login over {MESSAGES} messages: median {whole:.1?} (best {best:.4} s), of which the password takes {verify:.1?}, the maildrop {open:.1?}"
+        "login over {MESSAGES} messages: {whole:.1?} of processor time, of which the password {verify:.1?}, the maildrop \
+         {open:.1?}; {wall:.1?} on the wall, at best {best:.1?}"
     );
     let slack = if cfg!(debug_assertions) { 10 } else { 1 };
     assert!(whole < Duration::from_millis(50) * slack, "{whole:?}");
