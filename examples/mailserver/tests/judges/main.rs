@@ -29,6 +29,7 @@ mod one_mailbox;
 mod outbound;
 mod pop3;
 mod python;
+mod queue;
 mod server;
 mod submit;
 mod swaks;
