@@ -19,6 +19,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) config: &'a Config,
     /// The connection, as SASL sees it.
     pub(crate) connection: &'a Context,
+    /// Whether the stream is compressed.
+    pub(crate) compressed: bool,
     pub(crate) logged_in: bool,
     /// The largest message the store takes, once that is known.
     pub(crate) max_message: Option<u64>,
@@ -113,6 +115,13 @@ const TABLE: &[Row] = &[
     Row { name: "INPROGRESS", when: AFTER_LOGIN }, // RFC 9585 §3
     // RFC 9586 §3.1: nothing of it works without ENABLE.
     Row { name: "UIDONLY", when: |facts| facts.logged_in && facts.config.offers(&["ENABLE"]) },
+    Row { name: "UIDBATCHES", when: AFTER_LOGIN }, // RFC 10022 §3.1
+    // RFC 8437 §3: after login is early enough.
+    Row { name: "UNAUTHENTICATE", when: |facts| facts.logged_in && facts.config.unauthenticate && !facts.compressed },
+    // RFC 4978 §3
+    Row { name: "COMPRESS=DEFLATE", when: |facts| facts.logged_in && facts.config.compress && !facts.compressed },
+    // RFC 2221 §3
+    Row { name: "LOGIN-REFERRALS", when: |facts| !facts.logged_in && facts.config.login_referrals },
     Row { name: "MULTIAPPEND", when: AFTER_LOGIN }, // RFC 3502
     Row { name: "CATENATE", when: AFTER_LOGIN },    // RFC 4469 §5
     Row { name: "REPLACE", when: AFTER_LOGIN },     // RFC 8508 §3.1
@@ -127,10 +136,13 @@ pub(crate) fn of_command(name: Name) -> Option<&'static str> {
         Name::Id => "ID",
         Name::Idle => "IDLE",
         Name::Move | Name::UidMove => "MOVE",
+        Name::Compress => "COMPRESS=DEFLATE",
         Name::Namespace => "NAMESPACE",
         Name::Replace | Name::UidReplace => "REPLACE",
         Name::StartTls => "STARTTLS",
+        Name::UidBatches => "UIDBATCHES",
         Name::UidExpunge => "UIDPLUS",
+        Name::Unauthenticate => "UNAUTHENTICATE",
         Name::Unselect => "UNSELECT",
         _ => return None,
     })
@@ -282,7 +294,7 @@ mod tests {
 
     fn capabilities(config: &Config, connection: &Context, logged_in: bool) -> String {
         let mut out = BytesMut::new();
-        let facts = Facts { config, connection, logged_in, max_message: logged_in.then_some(1000) };
+        let facts = Facts { config, connection, compressed: false, logged_in, max_message: logged_in.then_some(1000) };
         write(&facts, &mut out);
         String::from_utf8(out.to_vec()).unwrap()
     }

@@ -94,6 +94,17 @@ pub enum Command<'a> {
     Id(Vec<(Text<'a>, Option<Text<'a>>)>),
     /// STARTTLS
     StartTls,
+    /// UNAUTHENTICATE (RFC 8437)
+    Unauthenticate,
+    /// COMPRESS (RFC 4978), with the name of an algorithm.
+    Compress(&'a [u8]),
+    /// UIDBATCHES (RFC 10022)
+    UidBatches {
+        /// Messages in each.
+        size: u32,
+        /// The first and the last one wanted, counted from the newest messages.
+        range: Option<(u32, u32)>,
+    },
     /// AUTHENTICATE
     Authenticate {
         /// The mechanism.
@@ -267,6 +278,8 @@ pub enum Name {
     Check,
     /// CLOSE
     Close,
+    /// COMPRESS
+    Compress,
     /// COPY
     Copy,
     /// CREATE
@@ -319,6 +332,8 @@ pub enum Name {
     Subscribe,
     /// THREAD
     Thread,
+    /// UIDBATCHES
+    UidBatches,
     /// UID COPY
     UidCopy,
     /// UID EXPUNGE
@@ -337,6 +352,8 @@ pub enum Name {
     UidStore,
     /// UID THREAD
     UidThread,
+    /// UNAUTHENTICATE
+    Unauthenticate,
     /// UNSELECT
     Unselect,
     /// UNSUBSCRIBE
@@ -426,7 +443,7 @@ fn name(cursor: &mut Cursor<'_>) -> Result<Name> {
 
 /// The word in upper case; `None` when it is longer than any name.
 fn upper(word: &[u8]) -> Option<SmallVec<[u8; 16]>> {
-    (word.len() <= 12).then(|| word.iter().map(u8::to_ascii_uppercase).collect())
+    (word.len() <= 16).then(|| word.iter().map(u8::to_ascii_uppercase).collect())
 }
 
 fn plain_name(word: &[u8]) -> Option<Name> {
@@ -437,6 +454,7 @@ fn plain_name(word: &[u8]) -> Option<Name> {
         b"CAPABILITY" => Name::Capability,
         b"CHECK" => Name::Check,
         b"CLOSE" => Name::Close,
+        b"COMPRESS" => Name::Compress,
         b"COPY" => Name::Copy,
         b"CREATE" => Name::Create,
         b"DELETE" => Name::Delete,
@@ -463,6 +481,8 @@ fn plain_name(word: &[u8]) -> Option<Name> {
         b"STORE" => Name::Store,
         b"SUBSCRIBE" => Name::Subscribe,
         b"THREAD" => Name::Thread,
+        b"UIDBATCHES" => Name::UidBatches,
+        b"UNAUTHENTICATE" => Name::Unauthenticate,
         b"UNSELECT" => Name::Unselect,
         b"UNSUBSCRIBE" => Name::Unsubscribe,
         _ => return None,
@@ -545,6 +565,7 @@ fn arguments<'a>(name: Name, cursor: &mut Cursor<'a>, bounds: &Bounds) -> Result
         Name::Namespace => return Ok(Command::Namespace),
         Name::Noop => return Ok(Command::Noop),
         Name::StartTls => return Ok(Command::StartTls),
+        Name::Unauthenticate => return Ok(Command::Unauthenticate),
         Name::Unselect => return Ok(Command::Unselect),
         _ => cursor.space()?,
     }
@@ -560,6 +581,8 @@ fn arguments<'a>(name: Name, cursor: &mut Cursor<'a>, bounds: &Bounds) -> Result
         }
         Name::Id => Command::Id(id_fields(cursor, bounds)?),
         Name::Enable => Command::Enable(words(cursor, bounds)?),
+        Name::Compress => Command::Compress(cursor.atom()?),
+        Name::UidBatches => uid_batches(cursor)?,
         Name::Select | Name::Examine => {
             let mailbox = cursor.astring()?;
             Command::Select { mailbox, read_only: name == Name::Examine, parameters: modifiers::select(cursor)? }
@@ -616,6 +639,25 @@ fn arguments<'a>(name: Name, cursor: &mut Cursor<'a>, bounds: &Bounds) -> Result
         }
         _ => return cursor.fail(Expected::Literal),
     })
+}
+
+/// RFC 10022 §3.1: a size, and a range of batches where not all are wanted.
+fn uid_batches<'a>(cursor: &mut Cursor<'a>) -> Result<Command<'a>> {
+    let positive = |cursor: &mut Cursor<'a>| {
+        let from = *cursor;
+        cursor.number32().and_then(|number| if number == 0 { from.fail(Expected::Number) } else { Ok(number) })
+    };
+    let size = positive(cursor)?;
+    let mut range = None;
+    if cursor.end().is_err() {
+        cursor.space()?;
+        let first = positive(cursor)?;
+        if !cursor.eat(b':') {
+            return cursor.fail(Expected::Number);
+        }
+        range = Some((first, positive(cursor)?));
+    }
+    Ok(Command::UidBatches { size, range })
 }
 
 /// A sequence set and a space.

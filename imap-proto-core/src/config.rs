@@ -18,11 +18,19 @@ pub struct Config {
     pub id: Vec<(String, String)>,
     /// Whether STARTTLS can be had.
     pub starttls: bool,
+    /// Whether COMPRESS can be had (RFC 4978): the driver must know [`Layer::Deflate`](mailstore_trait::session::Layer).
+    pub compress: bool,
+    /// Whether a client may log out and in again on its connection (RFC 8437). RFC 8437 §8: off unless it is needed,
+    /// because a proxy may not know of it.
+    pub unauthenticate: bool,
+    /// Whether clients are told that they may be sent to another server (RFC 2221).
+    pub login_referrals: bool,
     /// SASL mechanisms to offer, where the connection allows them.
     pub mechanisms: Vec<Mechanism>,
     /// Lets passwords cross a connection without TLS: for Unix sockets and tests only.
     pub allow_cleartext: bool,
-    /// Capabilities to leave out, by their name without `=…` (`IDLE`, `AUTH`). Their commands are unknown then.
+    /// Capabilities to leave out, as they are announced (`IDLE`, `STATUS=SIZE`), but those with values by their name alone
+    /// (`AUTH`, `APPENDLIMIT`). Their commands are unknown then.
     pub disabled: BTreeSet<String>,
     /// How far a client may go.
     pub limits: Limits,
@@ -42,6 +50,9 @@ impl Default for Config {
             greeting: "ready".into(),
             id: Vec::new(),
             starttls: false,
+            compress: false,
+            unauthenticate: false,
+            login_referrals: false,
             mechanisms: vec![
                 Mechanism::Scram { hash: sha256, plus: true },
                 Mechanism::Scram { hash: sha256, plus: false },
@@ -108,6 +119,10 @@ pub struct Limits {
     pub low_water: usize,
     /// Messages up to this size come with their row; larger ones are read in ranges.
     pub inline: u64,
+    /// Messages in a batch of UIDs, at least (RFC 10022 §3.1: 500 is always enough).
+    pub uid_batch: u32,
+    /// Batches of UIDs to be told at once (RFC 10022 §3.1: of at least 100,000 messages).
+    pub uid_batches: u32,
     /// Octets of a message to ask for at once.
     pub read: usize,
     /// Rows to ask for at once.
@@ -155,6 +170,8 @@ impl Default for Limits {
             batch: 1000,
             low_water: 64 * 1024,
             inline: 16 * 1024,
+            uid_batch: 500,
+            uid_batches: 10_000,
             read: 64 * 1024,
             rows: 1000,
             login: Duration::from_secs(60),

@@ -14,6 +14,8 @@ pub enum Event {
         /// The name it acts as.
         user: String,
     },
+    /// The client logged out and stays connected (RFC 8437): hints of the account are not for it any more.
+    LoggedOut,
     /// A login failed.
     LoginFailed {
         /// The name that was tried, as far as the protocol saw it: SASL hides it.

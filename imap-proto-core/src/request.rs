@@ -13,6 +13,7 @@
 //! | appending | [`AppendOpen`], [`AppendChunk`]…, then [`AppendCommit`] or [`AppendAbandon`] |
 //! | folders | [`CreateFolder`], [`RenameFolder`], [`RenameInbox`], [`DeleteFolder`], [`Subscribe`] |
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -132,18 +133,22 @@ pub struct Authenticated {
     pub max_message: u64,
     /// The most messages one question may change.
     pub max_ops: usize,
+    /// Capabilities to leave out for this account, beside those of the [`Config`](crate::Config::disabled).
+    pub disabled: BTreeSet<String>,
+    /// The IMAP URL of the server that has their own mailboxes, where this one has others only (RFC 2221 §4).
+    pub referral: Option<String>,
 }
 
 impl Authenticated {
     /// Somebody whose store takes messages of up to `max_message` octets and changes `max_ops` messages at once.
     #[must_use]
     pub fn new(account: AccountId, user: String, max_message: u64, max_ops: usize) -> Authenticated {
-        Authenticated { account, user, max_message, max_ops }
+        Authenticated { account, user, max_message, max_ops, disabled: BTreeSet::new(), referral: None }
     }
 }
 
 /// Why nobody was logged in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LoginFailure {
     /// Wrong name, password or proof, or an exchange that makes no sense. Counted against the session.
@@ -152,6 +157,8 @@ pub enum LoginFailure {
     Authorization,
     /// Right, but too old: the password or token must be renewed.
     Expired,
+    /// Right, but their mail is on another server: its IMAP URL (RFC 2221 §4).
+    Elsewhere(String),
     /// The mechanism can't be used on this connection.
     Mechanism,
     /// Could not be found out.

@@ -232,14 +232,15 @@ impl From<Refusal> for Reply {
     }
 }
 
-impl From<LoginFailure> for Reply {
+impl From<&LoginFailure> for Reply {
     /// RFC 5530 §3.
-    fn from(failure: LoginFailure) -> Reply {
+    fn from(failure: &LoginFailure) -> Reply {
         let (code, text) = match failure {
             LoginFailure::Credentials => ("AUTHENTICATIONFAILED", "Authentication failed"),
             LoginFailure::Authorization => ("AUTHORIZATIONFAILED", "Not allowed to act as this user"),
             LoginFailure::Expired => ("EXPIRED", "The password or token is too old"),
             LoginFailure::Mechanism => ("CANNOT", "Not possible on this connection"),
+            LoginFailure::Elsewhere(_) => ("CANNOT", "Log in elsewhere"),
             LoginFailure::Unavailable => ("UNAVAILABLE", "Try again later"),
         };
         Reply::no(code, text)

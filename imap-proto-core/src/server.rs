@@ -25,6 +25,7 @@ mod enable;
 mod expunge;
 mod fetch;
 mod idle;
+mod layer;
 mod list;
 mod login;
 mod mailbox;
@@ -37,8 +38,8 @@ mod state;
 mod status;
 mod store;
 mod sync;
-mod tls;
 mod transfer;
+mod uid_batches;
 mod update;
 
 use std::collections::VecDeque;
@@ -85,7 +86,7 @@ pub struct Server {
     flow: Flow,
     clock: Clock,
     greeted: bool,
-    layering: bool,
+    layering: Option<Layer>,
 }
 
 /// Since when the session waits for what.
@@ -121,6 +122,9 @@ impl Server {
         let window = config.limits.line_before_login.max(config.limits.sasl_line);
         let mut core = Core {
             connection,
+            listener: Arc::clone(&config),
+            compressed: false,
+            logged_out: None,
             tls: peer.tls.clone(),
             inbox: Inbox::new(window),
             framer: Framer::new(),
@@ -145,7 +149,7 @@ impl Server {
             config,
         };
         enable::begin(&mut core);
-        Server { core, flow: Flow::Ready, clock: Clock::default(), greeted: false, layering: false }
+        Server { core, flow: Flow::Ready, clock: Clock::default(), greeted: false, layering: None }
     }
 
     fn note_time(&mut self, now: Instant, unsent: usize) {
@@ -229,7 +233,7 @@ impl Server {
             return deadline;
         }
         // Before login one deadline holds for everything.
-        let login = within(clock.started, limits.login);
+        let login = within(clock.started.max(self.core.logged_out), limits.login);
         match (deadline, login) {
             (Some(deadline), Some(login)) => Some(deadline.min(login)),
             (deadline, login) => deadline.or(login),
@@ -242,7 +246,7 @@ impl Server {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        Wait { input: self.core.inbox.is_readable() && !self.layering, output, deadline }
+        Wait { input: self.core.inbox.is_readable() && self.layering.is_none(), output, deadline }
     }
 
     /// What to do when there is nothing left to tell and to send.
@@ -254,7 +258,7 @@ impl Server {
             let deadline = [self.answer_deadline(), self.progress_deadline()].into_iter().flatten().min();
             return Err(self.wait(deadline, false));
         }
-        if self.layering || self.core.outbox.len() >= self.core.config.limits.low_water {
+        if self.layering.is_some() || self.core.outbox.len() >= self.core.config.limits.low_water {
             return Err(self.wait(None, false));
         }
         self.run(now)
@@ -283,7 +287,7 @@ impl Server {
                     self.flow = flow;
                 }
                 Step::Flush => {}
-                Step::Tls => return Ok(Output::Layer(Layer::Tls)),
+                Step::Layer(layer) => return Ok(Output::Layer(layer)),
                 Step::Drain => return Err(self.wait(None, true)),
                 Step::Input(patience) => {
                     let deadline = self.input_deadline(patience);
@@ -340,8 +344,8 @@ impl Session for Server {
     }
 
     fn layered(&mut self, done: Result<LayerInfo, LayerError>) {
-        if std::mem::take(&mut self.layering) {
-            self.flow = tls::StartTls::layered(&mut self.core, done);
+        if let Some(layer) = self.layering.take() {
+            self.flow = layer::layered(&mut self.core, layer, done);
         }
     }
 
@@ -377,8 +381,8 @@ impl Session for Server {
         if let Some(octets) = self.core.outbox.take() {
             return Output::Send(octets);
         }
-        if let Ok(Output::Layer(_)) = next {
-            self.layering = true;
+        if let Ok(Output::Layer(layer)) = next {
+            self.layering = Some(layer);
         }
         next.unwrap_or_else(Output::Wait)
     }

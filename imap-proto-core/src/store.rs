@@ -20,11 +20,13 @@ mod search;
 mod tests;
 mod write;
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
 use mailstore_trait::auth::{Authenticator, Login};
+use mailstore_trait::directory::Principal;
 use mailstore_trait::environment::Environment;
 use mailstore_trait::error::{CommitError, ReadError, UploadError};
 use mailstore_trait::id::{AccountId, ModSeq};
@@ -57,6 +59,28 @@ impl Default for Limits {
 /// Hears errors that are the store's own fault: for logs.
 pub type Faults = Box<dyn FnMut(&(dyn Error + 'static)) + Send>;
 
+/// On what terms somebody who has logged in is let in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Terms {
+    /// Capabilities to leave out for them, by their name without `=…`.
+    pub disabled: BTreeSet<String>,
+    /// Another server that they are sent to.
+    pub referral: Option<Referral>,
+}
+
+/// Another server (RFC 2221 §4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Referral {
+    /// Its IMAP URL, such as `imap://ann@imap2.example.org/`.
+    pub url: String,
+    /// Whether there is nothing for them here, so that they are not let in.
+    pub only: bool,
+}
+
+/// Decides on what terms somebody is let in: for what an embedder knows of accounts and a session does not.
+pub type Decide = Box<dyn FnMut(&Principal) -> Terms + Send>;
+
 /// Answers the questions of one session. One for each connection.
 pub struct Fulfiller {
     store: Arc<dyn MailStore>,
@@ -64,6 +88,7 @@ pub struct Fulfiller {
     login: Login,
     limits: Limits,
     faults: Option<Faults>,
+    terms: Option<Decide>,
     appending: Appending,
     search: Option<Underway>,
     /// The newest state of an account the session was told of; what is read must not be older.
@@ -90,6 +115,7 @@ impl Fulfiller {
             login,
             limits: Limits::default(),
             faults: None,
+            terms: None,
             appending: Appending::default(),
             search: None,
             told: None,
@@ -106,6 +132,12 @@ impl Fulfiller {
     #[must_use]
     pub fn with_faults(self, faults: Faults) -> Fulfiller {
         Fulfiller { faults: Some(faults), ..self }
+    }
+
+    /// The same with somebody who decides on what terms people are let in.
+    #[must_use]
+    pub fn with_terms(self, terms: Decide) -> Fulfiller {
+        Fulfiller { terms: Some(terms), ..self }
     }
 
     /// Answers one question. Dropping the future leaves what it asked for done or not done, never half.

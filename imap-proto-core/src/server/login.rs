@@ -7,11 +7,12 @@ use mailstore_trait::sasl::{Mechanism, Secret};
 use mailstore_trait::session::{CloseReason, Line};
 
 use super::discard::wait;
+use super::enable::{self, Enabled};
 use super::state::{Core, Flow, Patience, Step, finish};
 use crate::event::Event;
 use crate::request;
 use crate::request::{Answer, Authenticated, LoginFailure, SaslStart, SaslStep};
-use crate::response::{self, Reply};
+use crate::response::{self, Quoted, Reply, Status};
 
 /// A LOGIN that is being checked.
 #[derive(Debug)]
@@ -68,7 +69,7 @@ pub(super) fn authenticate(core: &mut Core, name: &[u8], initial: Option<&[u8]>)
         return finish(Reply::no("PRIVACYREQUIRED", "Start TLS first"));
     }
     if core.connection.permits(mechanism).is_err() {
-        return finish(Reply::from(LoginFailure::Mechanism));
+        return finish(Reply::from(&LoginFailure::Mechanism));
     }
     let octets = match initial {
         // RFC 4959 §3: `=` is an initial response without octets.
@@ -135,17 +136,50 @@ fn challenge(core: &mut Core, octets: &Bytes) {
     core.go_ahead(line.as_bytes());
 }
 
+/// UNAUTHENTICATE (RFC 8437 §3, RFC 8437 §4.1): as if nobody had logged in on this connection, which keeps its TLS.
+pub(super) fn unauthenticate(core: &mut Core) -> Step {
+    core.login = None;
+    core.view = None;
+    core.hint = None;
+    core.config = std::sync::Arc::clone(&core.listener);
+    (core.condstore, core.qresync) = (false, false);
+    (core.enabled, core.quoted) = (Enabled::empty(), Quoted::Ascii);
+    enable::begin(core);
+    core.logged_out = core.now;
+    core.set_window(0);
+    core.event(Event::LoggedOut);
+    core.tagged(&Reply::ok("UNAUTHENTICATE completed"));
+    Step::Go(Flow::Ready)
+}
+
 fn logged_in(core: &mut Core, authenticated: Authenticated) -> Step {
+    if !authenticated.disabled.is_empty() {
+        let mut config = (*core.config).clone();
+        config.disabled.extend(authenticated.disabled.iter().cloned());
+        core.config = std::sync::Arc::new(config);
+    }
     core.event(Event::LoggedIn { account: authenticated.account, user: authenticated.user.clone() });
     core.login = Some(authenticated);
     core.set_window(0);
     let mut code = bytes::BytesMut::new();
     core.write_capabilities(&mut code);
-    finish(Reply { code, ..Reply::ok("Logged in") })
+    let referral = core.login.as_mut().and_then(|login| login.referral.take());
+    let Some(referral) = referral else { return finish(Reply { code, ..Reply::ok("Logged in") }) };
+    // RFC 2221 §4.1: there is room for one code.
+    let out = core.out();
+    out.put_slice(b"* ");
+    out.put_slice(&code);
+    out.put_slice(b"\r\n");
+    finish(Reply::ok("Logged in; the mailboxes are elsewhere").with_code(|code| write_referral(&referral, code)))
 }
 
 fn failed(core: &mut Core, user: Option<String>, failure: LoginFailure) -> Step {
-    let reply = Reply::from(failure);
+    let reply = match &failure {
+        LoginFailure::Elsewhere(url) => {
+            Reply::new(Status::No, "Log in elsewhere").with_code(|code| write_referral(url, code))
+        }
+        failure => Reply::from(failure),
+    };
     if matches!(failure, LoginFailure::Credentials | LoginFailure::Authorization) {
         core.event(Event::LoginFailed { user });
         core.failed_logins += 1;
@@ -156,6 +190,12 @@ fn failed(core: &mut Core, user: Option<String>, failure: LoginFailure) -> Step 
         }
     }
     finish(reply)
+}
+
+/// RFC 2221 §5: a URL, without anything that would end the code.
+fn write_referral(url: &str, code: &mut bytes::BytesMut) {
+    code.put_slice(b"REFERRAL ");
+    code.extend(url.bytes().filter(|octet| octet.is_ascii_graphic() && *octet != b']'));
 }
 
 /// RFC 2971 §3.1: the ID response.

@@ -9,6 +9,7 @@ use super::enable;
 use super::expunge::Expunge;
 use super::fetch::Fetch;
 use super::idle::Idle;
+use super::layer;
 use super::list::List;
 use super::login;
 use super::mailbox::Mailbox;
@@ -18,8 +19,8 @@ use super::state::{Core, Flow, Patience, Step, finish};
 use super::status::Status;
 use super::store::{self, Store};
 use super::sync::Finish;
-use super::tls::StartTls;
 use super::transfer::Transfer;
+use super::uid_batches::uid_batches;
 use crate::command::{self, Command, Name, ParseError, Tagged};
 use crate::event::Event;
 use crate::frame::{Announced, Frame, Framer};
@@ -276,7 +277,10 @@ fn start(core: &mut Core, command: Command<'_>) -> Step {
             login::write_id(core);
             finish(Reply::ok("ID completed"))
         }
-        Command::StartTls => StartTls::start(core),
+        Command::StartTls => layer::start_tls(core),
+        Command::Compress(algorithm) => layer::compress(core, algorithm),
+        Command::Unauthenticate => login::unauthenticate(core),
+        Command::UidBatches { size, range } => uid_batches(core, size, range),
         Command::Authenticate { mechanism, initial } => login::authenticate(core, mechanism, initial),
         Command::Login { user, password } => login::login(core, &user, &password),
         Command::Enable(words) => enable::enable(core, &words),

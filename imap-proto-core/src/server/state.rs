@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::{BufMut, BytesMut};
 use mailstore_trait::id::{AccountId, ModSeq};
 use mailstore_trait::sasl::Context;
-use mailstore_trait::session::{Asking, CloseReason, Inbox, LayerInfo, Outbox, Question};
+use mailstore_trait::session::{Asking, CloseReason, Inbox, Layer, LayerInfo, Outbox, Question};
 use smallvec::SmallVec;
 
 use super::append::Append;
@@ -28,7 +28,6 @@ use super::select::Select;
 use super::status::Status;
 use super::store::Store;
 use super::sync::Finish;
-use super::tls::StartTls;
 use super::transfer::Transfer;
 use crate::capability::{self, Facts};
 use crate::command::Name;
@@ -49,8 +48,14 @@ const MAX_EVENTS: usize = 64;
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) config: Arc<Config>,
+    /// The listener's, from which an account's may differ.
+    pub(super) listener: Arc<Config>,
     /// The connection as SASL sees it.
     pub(super) connection: Context,
+    /// Whether the stream is compressed.
+    pub(super) compressed: bool,
+    /// When the last client logged out.
+    pub(super) logged_out: Option<Instant>,
     /// The TLS beneath.
     pub(super) tls: Option<LayerInfo>,
     pub(super) inbox: Inbox,
@@ -96,8 +101,8 @@ pub(super) enum Step {
     Input(Patience),
     /// Wait until the driver has sent more.
     Drain,
-    /// Put TLS on the stream.
-    Tls,
+    /// Put a layer on the stream.
+    Layer(Layer),
 }
 
 /// How long to wait for input.
@@ -130,7 +135,7 @@ pub(super) enum Flow {
     Sasl(Sasl),
     Search(Box<Search>),
     Select(Box<Select>),
-    StartTls(StartTls),
+    Layering(Layer),
     Status(Box<Status>),
     Store(Box<Store>),
     Transfer(Box<Transfer>),
@@ -152,7 +157,7 @@ impl Flow {
             Flow::Sasl(flow) => flow.poll(core),
             Flow::Search(flow) => flow.poll(core),
             Flow::Select(flow) => flow.poll(core),
-            Flow::StartTls(_) => Step::Tls,
+            Flow::Layering(layer) => Step::Layer(*layer),
             Flow::Status(flow) => flow.poll(core),
             Flow::Store(flow) => flow.poll(core),
             Flow::Transfer(flow) => flow.poll(core),
@@ -173,7 +178,7 @@ impl Flow {
             | Flow::Search(_)
             | Flow::Select(_)
             | Flow::Status(_) => Some(Progress::default()),
-            Flow::Ready | Flow::Discard(_) | Flow::Idle(_) | Flow::Login(_) | Flow::Sasl(_) | Flow::StartTls(_) => None,
+            Flow::Ready | Flow::Discard(_) | Flow::Idle(_) | Flow::Login(_) | Flow::Sasl(_) | Flow::Layering(_) => None,
         }
     }
 
@@ -194,7 +199,7 @@ impl Flow {
             Flow::Store(flow) => flow.answer(core, answer),
             Flow::Transfer(flow) => flow.answer(core, answer),
             // Nothing was asked: ids make sure that no answer comes here.
-            Flow::Ready | Flow::Discard(_) | Flow::StartTls(_) => {}
+            Flow::Ready | Flow::Discard(_) | Flow::Layering(_) => {}
         }
     }
 }
@@ -221,6 +226,7 @@ pub(super) fn phase_of(name: Name) -> Phase {
         Name::Capability | Name::Noop | Name::Logout | Name::Id => Phase::Any,
         Name::StartTls | Name::Authenticate | Name::Login => Phase::NotAuthenticated,
         Name::Append
+        | Name::Compress
         | Name::Create
         | Name::Delete
         | Name::Enable
@@ -233,6 +239,7 @@ pub(super) fn phase_of(name: Name) -> Phase {
         | Name::Select
         | Name::Status
         | Name::Subscribe
+        | Name::Unauthenticate
         | Name::Unsubscribe => Phase::Authenticated,
         Name::Check
         | Name::Close
@@ -241,6 +248,7 @@ pub(super) fn phase_of(name: Name) -> Phase {
         | Name::Fetch
         | Name::Move
         | Name::Replace
+        | Name::UidBatches
         | Name::UidReplace
         | Name::CancelUpdate
         | Name::Search
@@ -263,6 +271,15 @@ impl Core {
     /// Whether a command is legal now; the answer when it is not.
     pub(super) fn permits(&self, name: Name) -> Result<(), Reply> {
         if capability::of_command(name).is_some_and(|capability| self.config.disabled.contains(capability)) {
+            return Err(Reply::bad("Unknown command"));
+        }
+        // RFC 8437 §3: BAD where it is not offered. A compressed stream has no way back.
+        let unknown = match name {
+            Name::Compress => !self.config.compress,
+            Name::Unauthenticate => !self.config.unauthenticate || self.compressed,
+            _ => false,
+        };
+        if unknown {
             return Err(Reply::bad("Unknown command"));
         }
         if name.is_by_number() && self.is_uid_only() {
@@ -389,7 +406,8 @@ impl Core {
     pub(super) fn write_capabilities(&self, out: &mut BytesMut) {
         let logged_in = self.login.is_some();
         let max_message = logged_in.then(|| self.max_message());
-        let facts = Facts { config: &self.config, connection: &self.connection, logged_in, max_message };
+        let Core { config, connection, compressed, .. } = self;
+        let facts = Facts { config, connection, compressed: *compressed, logged_in, max_message };
         out.put_slice(b"CAPABILITY ");
         capability::write(&facts, out);
     }

@@ -10,7 +10,7 @@ use crate::request::{Authenticated, Login, LoginFailure, Sasl, SaslStep};
 impl Fulfiller {
     pub(super) async fn password(&mut self, query: Login) -> Result<Authenticated, LoginFailure> {
         let principal = self.login.password(query.user, query.password).await.map_err(login_failure)?;
-        Ok(self.authenticated(principal))
+        self.authenticated(principal)
     }
 
     pub(super) async fn sasl(&mut self, query: Sasl) -> SaslStep {
@@ -29,14 +29,25 @@ impl Fulfiller {
         };
         match progress {
             Progress::Challenge(octets) => SaslStep::Challenge(octets),
-            Progress::Done(principal) => SaslStep::Authenticated(self.authenticated(principal)),
+            Progress::Done(principal) => match self.authenticated(principal) {
+                Ok(authenticated) => SaslStep::Authenticated(authenticated),
+                Err(failure) => SaslStep::Failed(failure),
+            },
             Progress::Failed(failure) => SaslStep::Failed(login_failure(failure)),
         }
     }
 
-    fn authenticated(&self, principal: Principal) -> Authenticated {
+    fn authenticated(&mut self, principal: Principal) -> Result<Authenticated, LoginFailure> {
+        let terms = self.terms.as_mut().map(|terms| terms(&principal)).unwrap_or_default();
         let caps = self.store.caps();
-        Authenticated::new(principal.account, principal.address, caps.max_message, caps.max_ops)
+        let mut authenticated =
+            Authenticated::new(principal.account, principal.address, caps.max_message, caps.max_ops);
+        authenticated.disabled = terms.disabled;
+        match terms.referral {
+            Some(referral) if referral.only => return Err(LoginFailure::Elsewhere(referral.url)),
+            referral => authenticated.referral = referral.map(|referral| referral.url),
+        }
+        Ok(authenticated)
     }
 }
 

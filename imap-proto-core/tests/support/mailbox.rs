@@ -261,7 +261,11 @@ impl Adapter for Mailboxes {
         self.world = self.world.renew();
         let mut config = config();
         config.allow_cleartext = header.value("cleartext") != Some("off");
-        config.starttls = header.value("starttls") == Some("on");
+        let on = |key: &str| header.value(key) == Some("on");
+        config.starttls = on("starttls");
+        config.compress = on("compress");
+        config.unauthenticate = on("unauthenticate");
+        config.login_referrals = on("referrals");
         if let Some(disabled) = header.value("disabled") {
             config.disabled = disabled.split(',').map(str::to_owned).collect();
         }
@@ -278,6 +282,7 @@ impl Adapter for Mailboxes {
         size("batch", &mut limits.batch);
         size("rows", &mut limits.rows);
         size("appends", &mut limits.appends);
+        limits.uid_batch = header.number("uid-batch").map_or(limits.uid_batch, |value| u32::try_from(value).unwrap());
         size("contexts", &mut limits.contexts);
         size("context-results", &mut limits.context_results);
         size("ordered", &mut limits.order.messages);
@@ -387,6 +392,22 @@ pub(crate) fn asked(request: &Request) -> Asked {
 
 /// `ok` for the store's own answer, `decline`, or the name of a refusal.
 pub(crate) fn answer(fulfiller: &mut Fulfiller, request: Request, text: &str) -> Result<Answered, String> {
+    // Somebody who is sent to another server, or has not every capability.
+    let request = match request {
+        Request::Login(pending) if text == "elsewhere" => {
+            return Ok(pending.answer(Err(LoginFailure::Elsewhere("imap://tim@imap2.example.org/".into()))));
+        }
+        Request::Login(pending) if text == "referred" || text.starts_with("without ") => {
+            let account = AccountId::new(1).unwrap();
+            let mut authenticated = Authenticated::new(account, pending.query.user.clone(), 1 << 20, 1000);
+            match text.strip_prefix("without ") {
+                Some(names) => authenticated.disabled = names.split(',').map(str::to_owned).collect(),
+                None => authenticated.referral = Some("imap://tim@imap2.example.org/".into()),
+            }
+            return Ok(pending.answer(Ok(authenticated)));
+        }
+        request => request,
+    };
     // A page of a store that keeps no summaries.
     let request = match request {
         Request::Items(mut pending) if text == "bare" => {
