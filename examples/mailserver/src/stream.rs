@@ -1,4 +1,6 @@
-//! A TCP stream that TLS can be put on, from either side.
+//! A TCP stream that TLS can be put on, from either side, and DEFLATE on that.
+
+mod deflate;
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -12,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, TlsStream};
 
 use crate::tls::{Acceptor, layer_info};
+use deflate::Deflated;
 
 /// How this side starts TLS.
 pub(crate) enum Upgrade {
@@ -32,6 +35,7 @@ pub(crate) struct Stream {
 enum Io {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    Deflated(Box<Deflated<Io>>),
     /// A handshake failed; nothing can be read or written any more.
     Gone,
 }
@@ -75,6 +79,11 @@ impl Transport for Stream {
     async fn layer(&mut self, layer: Layer) -> Result<LayerInfo, LayerError> {
         match layer {
             Layer::Tls => self.start_tls().await,
+            Layer::Deflate if matches!(self.io, Io::Plain(_) | Io::Tls(_)) => {
+                let io = std::mem::replace(&mut self.io, Io::Gone);
+                self.io = Io::Deflated(Box::new(Deflated::new(io)));
+                Ok(LayerInfo::new())
+            }
             Layer::Deflate => Err(LayerError::Unavailable),
         }
     }
@@ -86,19 +95,53 @@ fn gone() -> io::Error {
 
 impl AsyncRead for Stream {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.io {
-            Io::Plain(io) => Pin::new(io).poll_read(context, buf),
-            Io::Tls(io) => Pin::new(io).poll_read(context, buf),
-            Io::Gone => Poll::Ready(Err(gone())),
-        }
+        Pin::new(&mut self.io).poll_read(context, buf)
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.io {
+        Pin::new(&mut self.io).poll_write(context, octets)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        octets: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(context, octets)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(context)
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Io::Plain(io) => Pin::new(io).poll_read(context, buf),
+            Io::Tls(io) => Pin::new(io).poll_read(context, buf),
+            Io::Deflated(io) => Pin::new(io).poll_read(context, buf),
+            Io::Gone => Poll::Ready(Err(gone())),
+        }
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut *self {
             Io::Plain(io) => Pin::new(io).poll_write(context, octets),
             Io::Tls(io) => Pin::new(io).poll_write(context, octets),
+            Io::Deflated(io) => Pin::new(io).poll_write(context, octets),
             Io::Gone => Poll::Ready(Err(gone())),
         }
     }
@@ -108,33 +151,37 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         octets: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.io {
+        match &mut *self {
             Io::Plain(io) => Pin::new(io).poll_write_vectored(context, octets),
             Io::Tls(io) => Pin::new(io).poll_write_vectored(context, octets),
+            Io::Deflated(io) => Pin::new(io).poll_write_vectored(context, octets),
             Io::Gone => Poll::Ready(Err(gone())),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.io {
+        match self {
             Io::Plain(io) => io.is_write_vectored(),
             Io::Tls(io) => io.is_write_vectored(),
+            Io::Deflated(io) => io.is_write_vectored(),
             Io::Gone => false,
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.io {
+        match &mut *self {
             Io::Plain(io) => Pin::new(io).poll_flush(context),
             Io::Tls(io) => Pin::new(io).poll_flush(context),
+            Io::Deflated(io) => Pin::new(io).poll_flush(context),
             Io::Gone => Poll::Ready(Ok(())),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.io {
+        match &mut *self {
             Io::Plain(io) => Pin::new(io).poll_shutdown(context),
             Io::Tls(io) => Pin::new(io).poll_shutdown(context),
+            Io::Deflated(io) => Pin::new(io).poll_shutdown(context),
             Io::Gone => Poll::Ready(Ok(())),
         }
     }

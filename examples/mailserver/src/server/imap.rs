@@ -21,6 +21,7 @@ pub(super) fn config(config: &Config) -> Imap {
     let mut imap = Imap::default();
     imap.greeting = format!("{} ready", config.hostname);
     imap.starttls = true;
+    imap.compress = true;
     imap.allow_cleartext = config.cleartext_logins;
     imap.mechanisms = super::mechanisms().collect();
     imap.id = vec![("name".into(), "mailserver".into()), ("version".into(), env!("CARGO_PKG_VERSION").into())];
@@ -62,8 +63,10 @@ struct Watcher {
 impl Embedder<Session> for Watcher {
     fn event(&mut self, event: Event) -> ControlFlow<()> {
         tracing::debug!(peer = %self.peer.address, ?event, "imap");
-        if let Event::LoggedIn { account, .. } = event {
-            self.hints = Some(self.store.hints().watch(account));
+        match event {
+            Event::LoggedIn { account, .. } => self.hints = Some(self.store.hints().watch(account)),
+            Event::LoggedOut => self.hints = None,
+            _ => {}
         }
         ControlFlow::Continue(())
     }
