@@ -122,6 +122,11 @@ const TABLE: &[Row] = &[
     Row { name: "COMPRESS=DEFLATE", when: |facts| facts.logged_in && facts.config.compress && !facts.compressed },
     // RFC 2221 §3
     Row { name: "LOGIN-REFERRALS", when: |facts| !facts.logged_in && facts.config.login_referrals },
+    // RFC 5255 §4.3: in the authenticated state.
+    // Deviation from RFC 5255 §4.2: case is mapped in full, not by single characters, so that STRASSE is found in both spellings.
+    Row { name: "I18NLEVEL=1", when: AFTER_LOGIN },
+    // The name SPECIAL-USE had before it was one, for clients from then.
+    Row { name: "XLIST", when: |facts| facts.logged_in && facts.config.offers(&["SPECIAL-USE"]) },
     Row { name: "MULTIAPPEND", when: AFTER_LOGIN }, // RFC 3502
     Row { name: "CATENATE", when: AFTER_LOGIN },    // RFC 4469 §5
     Row { name: "REPLACE", when: AFTER_LOGIN },     // RFC 8508 §3.1
@@ -141,6 +146,7 @@ pub(crate) fn of_command(name: Name) -> Option<&'static str> {
         Name::Replace | Name::UidReplace => "REPLACE",
         Name::StartTls => "STARTTLS",
         Name::UidBatches => "UIDBATCHES",
+        Name::Xlist => "XLIST",
         Name::UidExpunge => "UIDPLUS",
         Name::Unauthenticate => "UNAUTHENTICATE",
         Name::Unselect => "UNSELECT",
@@ -246,6 +252,9 @@ fn knows_returns(config: &Config, arguments: &SearchArguments<'_>, extended: &st
 /// Whether the keys of a search are all offered.
 fn knows_keys(config: &Config, arguments: &SearchArguments<'_>) -> bool {
     arguments.tokens.iter().all(|token| match token {
+        SearchToken::Key(SearchKey::UidBeyond(..)) => {
+            config.limits.messages.is_some() && config.offers(&["MESSAGELIMIT"])
+        }
         SearchToken::Key(SearchKey::Sequence(set) | SearchKey::Uid(set)) => {
             !set.is_saved() || config.offers(&["SEARCHRES"])
         }
@@ -279,6 +288,13 @@ pub(crate) fn write(facts: &Facts<'_>, out: &mut BytesMut) {
                 word([b"AUTH=", mechanism.name().as_bytes()]);
             }
         }
+    }
+    // RFC 9738 §3: one of the two.
+    let limits = &facts.config.limits;
+    let limit = limits.messages.map(|limit| ("MESSAGELIMIT", limit));
+    let limit = limit.or_else(|| limits.saves.map(|limit| ("SAVELIMIT", limit)));
+    if let Some((name, limit)) = limit.filter(|(name, _)| facts.logged_in && facts.config.offers(&[name])) {
+        word([name.as_bytes(), format!("={limit}").as_bytes()]);
     }
     // RFC 7889 §2: with a value the same limit holds for every mailbox.
     if let Some(limit) = facts.max_message.filter(|_| !facts.config.disabled.contains("APPENDLIMIT")) {

@@ -159,6 +159,13 @@ pub enum Command<'a> {
         /// A pattern with `%` and `*`.
         pattern: Text<'a>,
     },
+    /// XLIST: LIST before there was SPECIAL-USE.
+    Xlist {
+        /// The reference name.
+        reference: Text<'a>,
+        /// A pattern with `%` and `*`.
+        pattern: Text<'a>,
+    },
     /// NAMESPACE
     Namespace,
     /// STATUS
@@ -358,6 +365,8 @@ pub enum Name {
     Unselect,
     /// UNSUBSCRIBE
     Unsubscribe,
+    /// XLIST
+    Xlist,
 }
 
 impl Name {
@@ -485,6 +494,7 @@ fn plain_name(word: &[u8]) -> Option<Name> {
         b"UNAUTHENTICATE" => Name::Unauthenticate,
         b"UNSELECT" => Name::Unselect,
         b"UNSUBSCRIBE" => Name::Unsubscribe,
+        b"XLIST" => Name::Xlist,
         _ => return None,
     })
 }
@@ -599,10 +609,15 @@ fn arguments<'a>(name: Name, cursor: &mut Cursor<'a>, bounds: &Bounds) -> Result
         Name::Subscribe => Command::Subscribe(cursor.astring()?),
         Name::Unsubscribe => Command::Unsubscribe(cursor.astring()?),
         Name::List => Command::List(mailbox::list(cursor, bounds)?),
-        Name::Lsub => {
+        Name::Lsub | Name::Xlist => {
             let reference = cursor.astring()?;
             cursor.space()?;
-            Command::Lsub { reference, pattern: cursor.list_mailbox()? }
+            let pattern = cursor.list_mailbox()?;
+            if name == Name::Lsub {
+                Command::Lsub { reference, pattern }
+            } else {
+                Command::Xlist { reference, pattern }
+            }
         }
         Name::Status => {
             let mailbox = cursor.astring()?;

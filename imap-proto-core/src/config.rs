@@ -111,6 +111,11 @@ pub struct Limits {
     pub bad: u32,
     /// Failed logins until the session ends.
     pub failed_logins: u32,
+    /// Messages that one command may look at or change, told to clients as MESSAGELIMIT (RFC 9738 §3); `None`, which suits
+    /// clients that know of no limit, for any number.
+    pub messages: Option<u32>,
+    /// Messages that one COPY or APPEND may bring, told as SAVELIMIT (RFC 9738 §3) where there is no limit for all commands.
+    pub saves: Option<u32>,
     /// Messages of one APPEND (RFC 3502).
     pub appends: usize,
     /// Messages that one commit of STORE, EXPUNGE or MOVE changes.
@@ -166,6 +171,8 @@ impl Default for Limits {
             bad_before_login: 3,
             bad: 20,
             failed_logins: 3,
+            messages: None,
+            saves: None,
             appends: 1000,
             batch: 1000,
             low_water: 64 * 1024,

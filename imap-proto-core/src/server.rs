@@ -29,6 +29,7 @@ mod layer;
 mod list;
 mod login;
 mod mailbox;
+mod message_limit;
 mod names;
 mod read;
 mod search;
@@ -125,6 +126,7 @@ impl Server {
             listener: Arc::clone(&config),
             compressed: false,
             logged_out: None,
+            limited_to: None,
             tls: peer.tls.clone(),
             inbox: Inbox::new(window),
             framer: Framer::new(),

@@ -71,6 +71,7 @@ fn flag<'a>(cursor: &mut Cursor<'a>, flags: &mut FlagList<'a>, bounds: &Bounds) 
         }
         return Ok(());
     }
+    // RFC 9051 §2.3.2, RFC 8457 §2: $Forwarded, $Important and the like are keywords as any other.
     match std::str::from_utf8(cursor.atom()?) {
         Ok(word) if word.len() <= Keyword::MAX_LEN && flags.keywords.len() < bounds.items => flags.keywords.push(word),
         _ => return from.fail(Expected::Flag),

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use mailstore_trait::date::{days_from_civil, month_by_name};
 use mailstore_trait::flags::SystemFlags;
-use mailstore_trait::id::{EmailId, ThreadId};
+use mailstore_trait::id::{EmailId, ThreadId, Uid};
 use mailstore_trait::query::{Combine, DateOf};
 use smallvec::SmallVec;
 
@@ -128,6 +128,8 @@ pub enum SearchKey<'a> {
     SaveDateSupported,
     /// `UID`
     Uid(SequenceSet),
+    /// `UIDAFTER`, `UIDBEFORE`: UIDs above this one, or with false below it (RFC 9738 §3.2).
+    UidBeyond(Uid, bool),
     /// A sequence set of message numbers.
     Sequence(SequenceSet),
 }
@@ -353,6 +355,8 @@ fn key<'a>(cursor: &mut Cursor<'a>, text: bool) -> Result<SearchKey<'a>> {
         b"YOUNGER" => interval(cursor, true),
         b"OLDER" => interval(cursor, false),
         b"MODSEQ" => super::modifiers::search(cursor).map(SearchKey::ModSeq),
+        b"UIDAFTER" => beyond(cursor, true),
+        b"UIDBEFORE" => beyond(cursor, false),
         b"UID" => {
             cursor.space()?;
             SequenceSet::parse(cursor).map(SearchKey::Uid)
@@ -384,6 +388,16 @@ fn object_id(cursor: &mut Cursor<'_>, letter: u8) -> Result<Option<[u8; 16]>> {
         }
         Some(octets)
     }))
+}
+
+/// RFC 9738 §3.2: a UID.
+fn beyond<'a>(cursor: &mut Cursor<'a>, above: bool) -> Result<SearchKey<'a>> {
+    cursor.space()?;
+    let from = *cursor;
+    match Uid::new(cursor.number32()?) {
+        Some(uid) => Ok(SearchKey::UidBeyond(uid, above)),
+        None => from.fail(Expected::Number),
+    }
 }
 
 fn keyword<'a>(cursor: &mut Cursor<'a>, set: bool) -> Result<SearchKey<'a>> {

@@ -236,6 +236,9 @@ impl Append {
                 if self.messages.len() >= core.config.limits.appends {
                     return self.abandon(core, Reply::no("LIMIT", "Too many messages at once"));
                 }
+                if let Err(reply) = core.permits_saving(self.messages.len() as u64 + 1, None) {
+                    return self.abandon(core, reply);
+                }
                 self.messages.push((message, 0));
                 self.open = false;
                 self.stage = Stage::Pieces;

@@ -22,6 +22,8 @@ use crate::response::Reply;
 pub(super) struct Expunge {
     /// Whether the mailbox is left afterwards, without telling what was removed.
     close: bool,
+    /// Whether the messages were named, and not all are meant.
+    named: bool,
     /// Messages to look at.
     scope: UidSet,
     /// Messages there are to look at, and messages removed.
@@ -41,19 +43,20 @@ impl Expunge {
             return finish(Reply::no("READ-ONLY", "The mailbox is read-only"));
         }
         let scope = set.map_or_else(|| view.uids().to_set(), |set| view.resolve(true, set).unwrap_or_default());
-        Step::Go(Expunge::flow(false, scope))
+        Step::Go(Expunge::flow(false, set.is_some(), scope))
     }
 
     pub(super) fn close(core: &mut Core) -> Step {
         let Some(view) = &core.view else { return finish(Reply::bad("No mailbox is selected")) };
         // RFC 9051 §6.4.1: nothing is removed from a mailbox opened with EXAMINE.
         let scope = if view.is_read_only() { UidSet::new() } else { view.uids().to_set() };
-        Step::Go(Expunge::flow(true, scope))
+        Step::Go(Expunge::flow(true, false, scope))
     }
 
-    fn flow(close: bool, scope: UidSet) -> Flow {
+    fn flow(close: bool, named: bool, scope: UidSet) -> Flow {
         Flow::Expunge(Box::new(Expunge {
             close,
+            named,
             asked: scope.len(),
             removed: 0,
             scope,
@@ -90,6 +93,10 @@ impl Expunge {
         if !self.scope.is_empty() {
             let filter = Arc::new(Filter::from(Test::Flags(SystemFlags::DELETED)));
             return core.ask(request::Search { account, folder, uids: self.scope.clone(), filter });
+        }
+        // RFC 9738 §3.1: UID EXPUNGE is cut, EXPUNGE and CLOSE are not.
+        if std::mem::take(&mut self.named) {
+            self.deleted = core.limited(std::mem::take(&mut self.deleted));
         }
         let rest = self.deleted.split_off(core.config.limits.batch.max(1) as u64);
         let uids = std::mem::replace(&mut self.deleted, rest);

@@ -96,6 +96,13 @@ impl Fetch {
             Ok(left) => modifiers.partial.map_or_else(|| left.clone(), |range| part(&left, range)),
             Err(reply) => return finish(reply),
         };
+        // RFC 9738 §3.1: of a piece it is its size that counts, whatever is there.
+        if let Some(range) = modifiers.partial
+            && let Err(reply) = core.permits_messages(u64::from(range.first.abs_diff(range.last)) + 1)
+        {
+            return finish(reply);
+        }
+        let left = core.limited(left);
         let mut items: FetchItems<'static> = items.into_iter().map(FetchItem::into_owned).collect();
         // RFC 9051 §6.4.9: UID FETCH always answers with the UID. RFC 9586 §3.3: which its response may be named by.
         if uid && !core.is_uid_only() && !items.contains(&FetchItem::Uid) {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
-use mailstore_trait::folder::{Folder, FolderList};
+use mailstore_trait::folder::{Folder, FolderList, Role};
 use mailstore_trait::session::CloseReason;
 
 use super::names::{self, Pattern};
@@ -30,9 +30,29 @@ pub(super) struct List {
     stage: Stage,
 }
 
+/// Which of the three commands it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Form {
+    #[default]
+    List,
+    Lsub,
+    Xlist,
+}
+
+/// What XLIST called uses that have another name now, or none.
+fn xlist_attribute(role: Role) -> Option<&'static str> {
+    match role {
+        Role::Inbox => Some("\\Inbox"),
+        Role::All => Some("\\AllMail"),
+        Role::Flagged => Some("\\Starred"),
+        Role::Junk => Some("\\Spam"),
+        _ => None,
+    }
+}
+
 #[derive(Debug, Default)]
 struct Wish {
-    lsub: bool,
+    form: Form,
     extended: bool,
     select: ListSelect,
     returns: ListReturn,
@@ -79,7 +99,7 @@ impl List {
             patterns.extend(names::pattern(core, &arguments.reference, pattern).map(|pattern| Pattern::new(&pattern)));
         }
         let wish = Wish {
-            lsub: false,
+            form: Form::List,
             extended: arguments.extended,
             select: arguments.select,
             returns: arguments.returns,
@@ -89,15 +109,20 @@ impl List {
         Step::Go(List::flow(wish))
     }
 
-    pub(super) fn lsub(core: &mut Core, reference: &[u8], pattern: &[u8]) -> Step {
+    /// LSUB and XLIST, which have no options.
+    pub(super) fn plain(core: &mut Core, form: Form, reference: &[u8], pattern: &[u8]) -> Step {
         if reference.len() + pattern.len() > core.config.limits.pattern {
             return finish(Reply::no("LIMIT", "The pattern is too long"));
         }
         let wish = Wish {
-            lsub: true,
+            form,
             extended: false,
             // RFC 3501 §6.3.9: a level that is not subscribed is told as \Noselect when something below it is.
-            select: ListSelect::SUBSCRIBED | ListSelect::RECURSIVEMATCH,
+            select: if form == Form::Lsub {
+                ListSelect::SUBSCRIBED | ListSelect::RECURSIVEMATCH
+            } else {
+                ListSelect::empty()
+            },
             returns: ListReturn::empty(),
             status: StatusItems::empty(),
             patterns: names::pattern(core, reference, pattern)
@@ -165,7 +190,11 @@ impl List {
             self.recent = None;
             self.at += 1;
         }
-        finish(Reply::ok(if self.wish.lsub { "LSUB completed" } else { "LIST completed" }))
+        finish(Reply::ok(match self.wish.form {
+            Form::List => "LIST completed",
+            Form::Lsub => "LSUB completed",
+            Form::Xlist => "XLIST completed",
+        }))
     }
 }
 
@@ -253,7 +282,11 @@ impl Wish {
         old_name: Option<&str>,
         out: &mut BytesMut,
     ) {
-        out.put_slice(if self.lsub { b"* LSUB (" } else { b"* LIST (" });
+        out.put_slice(match self.form {
+            Form::List => b"* LIST (",
+            Form::Lsub => b"* LSUB (",
+            Form::Xlist => b"* XLIST (",
+        });
         let mut first = true;
         let mut attribute = |name: &str| {
             if !first {
@@ -262,7 +295,7 @@ impl Wish {
             first = false;
             out.put_slice(name.as_bytes());
         };
-        if self.lsub {
+        if self.form == Form::Lsub {
             if !entry.picked {
                 attribute("\\Noselect");
             }
@@ -277,7 +310,10 @@ impl Wish {
             if folder.is_some() {
                 attribute(if entry.has_children { "\\HasChildren" } else { "\\HasNoChildren" });
             }
-            if let Some(special_use) = folder.and_then(|folder| folder.role).and_then(|role| role.attribute()) {
+            // RFC 6154 §2, RFC 8457 §3.
+            let role = folder.and_then(|folder| folder.role);
+            let special_use = if self.form == Form::Xlist { role.and_then(xlist_attribute) } else { None };
+            if let Some(special_use) = special_use.or_else(|| role.and_then(Role::attribute)) {
                 attribute(special_use);
             }
             let wanted = self.select.contains(ListSelect::SUBSCRIBED) || self.returns.contains(ListReturn::SUBSCRIBED);

@@ -10,7 +10,7 @@ use super::expunge::Expunge;
 use super::fetch::Fetch;
 use super::idle::Idle;
 use super::layer;
-use super::list::List;
+use super::list::{Form, List};
 use super::login;
 use super::mailbox::Mailbox;
 use super::search::{self, Search, Wish};
@@ -238,6 +238,7 @@ fn complete(core: &mut Core, len: usize) -> Step {
             }
             core.bad = 0;
             core.name = name;
+            core.limited_to = None;
             start(core, command)
         }
         Err(error) => answer_bad(core, bad(error)),
@@ -291,7 +292,8 @@ fn start(core: &mut Core, command: Command<'_>) -> Step {
         Command::Subscribe(name) => Mailbox::subscribe(core, &name, true),
         Command::Unsubscribe(name) => Mailbox::subscribe(core, &name, false),
         Command::List(arguments) => List::start(core, &arguments),
-        Command::Lsub { reference, pattern } => List::lsub(core, &reference, &pattern),
+        Command::Lsub { reference, pattern } => List::plain(core, Form::Lsub, &reference, &pattern),
+        Command::Xlist { reference, pattern } => List::plain(core, Form::Xlist, &reference, &pattern),
         Command::Namespace => {
             list::write_namespace(core);
             finish(Reply::ok("NAMESPACE completed"))

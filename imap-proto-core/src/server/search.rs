@@ -91,7 +91,10 @@ enum Telling {
 impl Search {
     pub(super) fn start(core: &mut Core, wish: Wish, uid: bool, arguments: &SearchArguments<'_>) -> Step {
         match Search::begin(core, wish, uid, arguments) {
-            Ok(search) => Step::Go(Flow::Search(Box::new(search))),
+            Ok(mut search) => match search.limit(core) {
+                Ok(()) => Step::Go(Flow::Search(Box::new(search))),
+                Err(reply) => search.fail(core, reply),
+            },
             Err(reply) => {
                 // RFC 5182 §2.1: a search that fails saves nothing. One that is not understood did not begin.
                 let saves = arguments.returns.is_some_and(|returns| returns.contains(SearchReturn::SAVE));
@@ -101,6 +104,16 @@ impl Search {
                 finish(reply)
             }
         }
+    }
+
+    /// RFC 9738 §3.1, §3.3: it is the messages that are looked at that count; an order can't be made of some of them.
+    fn limit(&mut self, core: &mut Core) -> Result<(), Reply> {
+        let Stage::Looking(left) = &mut self.stage else { return Ok(()) };
+        if self.arrangement.is_some() {
+            return core.permits_messages(left.len());
+        }
+        *left = core.limited(std::mem::take(left));
+        Ok(())
     }
 
     fn begin(core: &mut Core, wish: Wish, uid: bool, arguments: &SearchArguments<'_>) -> Result<Search, Reply> {

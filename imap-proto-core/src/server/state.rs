@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, BytesMut};
-use mailstore_trait::id::{AccountId, ModSeq};
+use mailstore_trait::id::{AccountId, ModSeq, Uid};
 use mailstore_trait::sasl::Context;
 use mailstore_trait::session::{Asking, CloseReason, Inbox, Layer, LayerInfo, Outbox, Question};
 use smallvec::SmallVec;
@@ -54,6 +54,8 @@ pub(super) struct Core {
     pub(super) connection: Context,
     /// Whether the stream is compressed.
     pub(super) compressed: bool,
+    /// The lowest message the running command was cut to (RFC 9738 §3.1).
+    pub(super) limited_to: Option<Uid>,
     /// When the last client logged out.
     pub(super) logged_out: Option<Instant>,
     /// The TLS beneath.
@@ -240,7 +242,8 @@ pub(super) fn phase_of(name: Name) -> Phase {
         | Name::Status
         | Name::Subscribe
         | Name::Unauthenticate
-        | Name::Unsubscribe => Phase::Authenticated,
+        | Name::Unsubscribe
+        | Name::Xlist => Phase::Authenticated,
         Name::Check
         | Name::Close
         | Name::Copy

@@ -74,6 +74,7 @@ impl Store {
             StoreAction::Add => FlagChange::Add(flags),
             StoreAction::Remove => FlagChange::Remove(flags),
         };
+        let left = core.limited(left);
         let asked = left.len();
         let conflicts = UidSet::new();
         Step::Go(Flow::Store(Box::new(Store {

@@ -284,6 +284,7 @@ impl Finish {
             Syncing::Done => {
                 if core.closing.is_none() {
                     condstore::correct(core, &mut self.reply, self.modseq);
+                    core.tell_limited(&mut self.reply);
                     core.tagged(&self.reply);
                 }
                 Step::Go(Flow::Ready)

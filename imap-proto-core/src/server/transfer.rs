@@ -48,6 +48,10 @@ impl Transfer {
         if moves && core.view.as_ref().is_some_and(crate::view::View::is_read_only) {
             return finish(Reply::no("READ-ONLY", "The mailbox is read-only"));
         }
+        let left = if moves { core.limited(left) } else { left };
+        if !moves && let Err(reply) = core.permits_saving(left.len(), Some(&left)) {
+            return finish(reply);
+        }
         let max = core.login.as_ref().map_or(usize::MAX, |login| login.max_ops);
         if !moves && left.len() > max as u64 {
             return finish(Reply::no("LIMIT", "Too many messages at once"));

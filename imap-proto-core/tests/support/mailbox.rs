@@ -166,6 +166,7 @@ pub(crate) fn message_named(name: &str) -> Vec<u8> {
         "two" => b"From: Bob <bob@example.org>\r\nSubject: second\r\nContent-Type: multipart/alternative; boundary=b\r\n\r\npreamble\r\n--b\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nplain part\r\n--b\r\nContent-Type: text/html\r\nContent-Transfer-Encoding: 7bit\r\n\r\n<p>html part</p>\r\n--b--\r\n".to_vec(),
         "three" => b"Subject: third\r\n\r\n\r\n".to_vec(),
         "encoded" => b"Subject: encoded\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Transfer-Encoding: base64\r\n\r\nVGhpcyBpcw0KIHRleHQ=\r\n--b\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: BASE64\r\n\r\nAGJpbmFyeQBvY3RldHMBAgME\r\n--b\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nGr=C3=BC=\r\n=C3=9Fe\r\n--b\r\nContent-Transfer-Encoding: x-own\r\n\r\nabc\r\n--b--\r\n".to_vec(),
+        "international" => "Subject: =?utf-8?Q?Gr=C3=BC=C3=9Fe?=\r\nFrom: =?iso-8859-1?Q?J=FCrgen?= <j@example.org>\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nViele Grüße\r\n".as_bytes().to_vec(),
         "nul" => b"Subject: a\0b\r\n\r\nc\0d\r\n".to_vec(),
         "empty" => b"\r\n".to_vec(),
         // A conversation, and two that are not in it.
@@ -282,6 +283,9 @@ impl Adapter for Mailboxes {
         size("batch", &mut limits.batch);
         size("rows", &mut limits.rows);
         size("appends", &mut limits.appends);
+        let number = |key: &str| header.number(key).map(|value| u32::try_from(value).unwrap());
+        limits.messages = number("message-limit");
+        limits.saves = number("save-limit");
         limits.uid_batch = header.number("uid-batch").map_or(limits.uid_batch, |value| u32::try_from(value).unwrap());
         size("contexts", &mut limits.contexts);
         size("context-results", &mut limits.context_results);

@@ -106,6 +106,16 @@ fn add(builder: &mut Builder, place: &dyn Place, key: &SearchKey<'_>) -> Result<
         SearchKey::Email(Some(email)) => builder.test(Test::Email(*email)),
         SearchKey::Thread(Some(thread)) => builder.test(Test::Thread(*thread)),
         SearchKey::ModSeq(value) => builder.test(Test::ModSeq(modseq(*value))),
+        SearchKey::UidBeyond(uid, above) => {
+            let mut uids = UidSet::new();
+            match (*above, uid.value().checked_sub(1).and_then(Uid::new)) {
+                (true, _) if *uid == Uid::MAX => {}
+                (true, _) => uids.insert_range(uid.plus(1)..=Uid::MAX),
+                (false, Some(before)) => uids.insert_range(Uid::MIN..=before),
+                (false, None) => {}
+            }
+            builder.test(Test::Uids(uids))
+        }
         SearchKey::Uid(set) => builder.test(Test::Uids(place.resolve(true, set).unwrap_or_default())),
         SearchKey::Sequence(set) => match place.resolve(false, set) {
             Some(uids) => builder.test(Test::Uids(uids)),
