@@ -11,9 +11,9 @@ use rusqlite::{Connection, OptionalExtension};
 use crate::committer::Committer;
 use crate::env::{Env, sql};
 use crate::fault::Result;
-use crate::schema;
 use crate::write::account::unsigned;
 use crate::write::{Tx, upkeep};
+use crate::{schema, search};
 
 /// Files looked up in one transaction.
 const SLICE: usize = 500;
@@ -31,8 +31,12 @@ impl Stop {
         self.wake.notify_all();
     }
 
+    pub(crate) fn is_stopped(&self) -> bool {
+        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits this long; `false` when it is time to end.
-    fn sleep(&self, duration: Duration) -> bool {
+    pub(crate) fn sleep(&self, duration: Duration) -> bool {
         let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.wake.wait_timeout_while(stopped, duration, |stopped| !*stopped);
         !*waited.unwrap_or_else(PoisonError::into_inner).0
@@ -54,6 +58,12 @@ pub(crate) fn start(
             let (env, committer, stop) = (Arc::clone(env), Arc::downgrade(committer), Arc::clone(stop));
             move || tidy_for_ever(&env, &committer, &stop)
         })?);
+        if env.config.search_index {
+            threads.push(std::thread::Builder::new().name("mailstore-index".into()).spawn({
+                let (env, committer, stop) = (Arc::clone(env), Arc::downgrade(committer), Arc::clone(stop));
+                move || search::worker::run(&env, &committer, &stop)
+            })?);
+        }
     }
     Ok(threads)
 }

@@ -67,6 +67,15 @@ pub struct Config {
     pub max_database: Option<u64>,
     /// Folders whose UIDs are kept in memory.
     pub cached_folders: usize,
+    /// Whether a full-text index is kept and used. It lies in a file of its own that may be removed at any time; without
+    /// it searches find the same, slower.
+    pub search_index: bool,
+    /// How often to look for messages that are not indexed yet.
+    pub index_interval: Duration,
+    /// Octets of one message's texts that are indexed; a message with more is read by every search.
+    pub index_text: usize,
+    /// Octets of texts that are indexed in one transaction.
+    pub index_batch: usize,
     /// What checking a new password costs.
     pub argon2: Argon2Cost,
     /// Iterations of new SCRAM records.
@@ -105,6 +114,10 @@ impl Default for Config {
             checkpoint_pages: 4000,
             max_database: None,
             cached_folders: 4096,
+            search_index: true,
+            index_interval: Duration::from_millis(500),
+            index_text: 1024 * 1024,
+            index_batch: 4 * 1024 * 1024,
             argon2: Argon2Cost::default(),
             scram_iterations: ScramVerifier::DEFAULT_ITERATIONS,
             password_workers: 2,

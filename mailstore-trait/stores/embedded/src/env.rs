@@ -60,6 +60,11 @@ impl Ids {
         Ids { store }
     }
 
+    /// The store's own octets.
+    pub(crate) fn store(self) -> [u8; 8] {
+        self.store
+    }
+
     pub(crate) fn email(self, number: i64) -> EmailId {
         EmailId(self.join(number))
     }

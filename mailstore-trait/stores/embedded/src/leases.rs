@@ -45,6 +45,30 @@ impl LeaseTable {
     }
 }
 
+impl LeaseTable {
+    /// Gets or renews a lease for a thread that may block; answers until when it is held.
+    pub(crate) fn hold(&self, scope: &LeaseScope, owner: [u8; 16], ttl: Duration) -> Result<Timestamp> {
+        let Some(committer) = &self.committer else { return Err(Fault::ReadOnly) };
+        let scope = scope.clone();
+        let lease = committer.write_blocking(move |tx| acquire(tx, &scope, owner, ttl))?;
+        Ok(lease.expires)
+    }
+}
+
+fn acquire(tx: &mut Tx<'_>, scope: &LeaseScope, owner: [u8; 16], ttl: Duration) -> Result<Lease> {
+    let key = scope_key(scope);
+    let known = find(tx, &key)?;
+    let held_by_another =
+        known.as_ref().is_some_and(|row| row.owner.is_some_and(|holder| holder != owner) && row.expires > tx.now);
+    if held_by_another {
+        return Err(Fault::Held);
+    }
+    let token = known.map_or(0, |row| row.token).saturating_add(1);
+    let expires = tx.now.plus(ttl);
+    put(tx, &key, &Row { owner: Some(owner), token, expires })?;
+    Ok(Lease { scope: scope.clone(), owner, token, expires })
+}
+
 struct Row {
     owner: Option<[u8; 16]>,
     token: u64,
@@ -75,20 +99,7 @@ impl Leases for LeaseTable {
         ttl: Duration,
     ) -> BoxFuture<'a, Result<Lease, LeaseError>> {
         let scope = scope.clone();
-        Box::pin(self.write(move |tx| {
-            let key = scope_key(&scope);
-            let known = find(tx, &key)?;
-            let held_by_another = known
-                .as_ref()
-                .is_some_and(|row| row.owner.is_some_and(|holder| holder != owner) && row.expires > tx.now);
-            if held_by_another {
-                return Err(Fault::Held);
-            }
-            let token = known.map_or(0, |row| row.token).saturating_add(1);
-            let expires = tx.now.plus(ttl);
-            put(tx, &key, &Row { owner: Some(owner), token, expires })?;
-            Ok(Lease { scope: scope.clone(), owner, token, expires })
-        }))
+        Box::pin(self.write(move |tx| acquire(tx, &scope, owner, ttl)))
     }
 
     fn renew<'a>(&'a self, lease: &'a Lease, ttl: Duration) -> BoxFuture<'a, Result<Lease, LeaseError>> {

@@ -9,7 +9,7 @@
 //! | [`OpenError`] | why a store could not be opened |
 //!
 //! Inside: `schema` the tables, `committer` the one thread that writes, `write` what batches do, `read` what questions
-//! read, `blobs` and `upload` the files of large messages, `background` what goes on beside. The format is told in
+//! read, `blobs` and `upload` the files of large messages, `search` the full-text index, `background` what goes on beside. The format is told in
 //! `docs/design.md`.
 #![doc = ""]
 #![doc = include_str!("../README.md")]
@@ -31,6 +31,7 @@ mod pool;
 mod read;
 mod rows;
 mod schema;
+mod search;
 mod stats;
 mod store;
 mod uid_cache;

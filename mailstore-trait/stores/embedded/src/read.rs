@@ -10,6 +10,7 @@ pub(crate) mod items;
 pub(crate) mod queue;
 pub(crate) mod view;
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use mailstore_trait::id::{AccountId, FolderId, ModSeq};
@@ -24,18 +25,20 @@ use crate::write::account::{limits, unsigned};
 /// A reading connection.
 pub(crate) struct Reader {
     connection: Connection,
+    /// The search index, once it was asked for.
+    index: RefCell<Option<Connection>>,
     env: Arc<Env>,
 }
 
 impl Reader {
     pub(crate) fn new(connection: Connection, env: Arc<Env>) -> Reader {
-        Reader { connection, env }
+        Reader { connection, index: RefCell::default(), env }
     }
 
     /// Answers a question from one snapshot.
     pub(crate) fn snapshot<T>(&mut self, question: impl FnOnce(&Snapshot<'_>) -> Result<T>) -> Result<T> {
         self.connection.prepare_cached("BEGIN")?.execute([])?;
-        let answer = question(&Snapshot { connection: &self.connection, env: &self.env });
+        let answer = question(&Snapshot { connection: &self.connection, index: &self.index, env: &self.env });
         // Nothing was written; what matters is that the snapshot ends.
         if !self.connection.is_autocommit() {
             self.connection.prepare_cached("ROLLBACK")?.execute([])?;
@@ -47,6 +50,7 @@ impl Reader {
 /// The database at one moment.
 pub(crate) struct Snapshot<'c> {
     pub(crate) connection: &'c Connection,
+    pub(crate) index: &'c RefCell<Option<Connection>>,
     pub(crate) env: &'c Env,
 }
 

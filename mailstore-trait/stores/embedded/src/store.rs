@@ -20,8 +20,10 @@ use mailstore_trait::id::{AccountId, EmailId, FolderId, QueueId};
 use mailstore_trait::item::{ItemPage, ItemsOptions};
 use mailstore_trait::leases::Leases;
 use mailstore_trait::metadata::MetadataStore;
+use mailstore_trait::query::Filter;
 use mailstore_trait::queue::{HELD, Leased, QueueEntry, QueueLease, QueueStore};
 use mailstore_trait::quota::QuotaStore;
+use mailstore_trait::search::{Candidates, SearchStore};
 use mailstore_trait::store::{AccountState, Caps, MailStore, Upload, UploadOptions, ViewOptions};
 use mailstore_trait::uid_set::UidSet;
 use tokio::sync::oneshot;
@@ -44,7 +46,7 @@ use crate::upload::Incoming;
 use crate::users::Users;
 use crate::write::batch::CommitWork;
 use crate::write::{Tx, abilities, batch, folders, queue, upkeep};
-use crate::{ingest, schema};
+use crate::{ingest, schema, search};
 
 /// The database's name inside the store's folder.
 const DATABASE: &str = "mail.sqlite";
@@ -386,6 +388,23 @@ impl MailStore for Store {
 
     fn as_metadata(&self) -> Option<&dyn MetadataStore> {
         Some(self)
+    }
+
+    fn as_search(&self) -> Option<&dyn SearchStore> {
+        self.inner.env.config.search_index.then_some(self)
+    }
+}
+
+impl SearchStore for Store {
+    fn candidates<'a>(
+        &'a self,
+        account: AccountId,
+        folder: FolderId,
+        filter: &'a Filter,
+    ) -> BoxFuture<'a, Result<Option<Candidates>, ReadError>> {
+        let filter = filter.clone();
+        let look = move |snapshot: &Snapshot<'_>| search::candidates(snapshot, account, folder, &filter);
+        Box::pin(async move { Ok(self.read(look).await?) })
     }
 }
 

@@ -34,7 +34,8 @@ async fn next(watch: &mut BoxStream<'static, Hint>) -> Hint {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn sixteen_writers_share_syncs_and_nobody_sees_a_hole() {
-    let mail = mail().await;
+    // Every write is counted, that of the index's lease too.
+    let mail = mail_with(|config| config.search_index = false).await;
     let reader = tokio::spawn({
         let store = mail.store.clone();
         async move {
