@@ -42,7 +42,11 @@ impl Haystack {
     pub(super) fn into_text(self, limit: usize) -> String {
         // A fold is UTF-8 by construction.
         let mut text = String::from_utf8(self.folded).unwrap_or_default();
-        text.truncate(text.floor_char_boundary(limit));
+        let mut end = limit.min(text.len());
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
         text
     }
 
