@@ -102,6 +102,14 @@ impl Committer {
         self.begin(run, true).blocking_recv().unwrap_or_else(|_| Err(Fault::unavailable("the store was closed")))
     }
 
+    /// The same as [`write_unsynced`](Committer::write_unsynced) for a thread that may block.
+    pub(crate) fn write_unsynced_blocking<T: Send + 'static>(
+        &self,
+        run: impl FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.begin(run, false).blocking_recv().unwrap_or_else(|_| Err(Fault::unavailable("the store was closed")))
+    }
+
     fn begin<T: Send + 'static>(
         &self,
         run: impl FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,

@@ -43,15 +43,23 @@ impl LeaseTable {
             None => Err(Fault::ReadOnly.into()),
         }
     }
-}
 
-impl LeaseTable {
     /// Gets or renews a lease for a thread that may block; answers until when it is held.
     pub(crate) fn hold(&self, scope: &LeaseScope, owner: [u8; 16], ttl: Duration) -> Result<Timestamp> {
         let Some(committer) = &self.committer else { return Err(Fault::ReadOnly) };
         let scope = scope.clone();
-        let lease = committer.write_blocking(move |tx| acquire(tx, &scope, owner, ttl))?;
+        let lease = committer.write_unsynced_blocking(move |tx| acquire(tx, &scope, owner, ttl))?;
         Ok(lease.expires)
+    }
+
+    /// Gives back what [`hold`](LeaseTable::hold) got, so that the next holder need not wait.
+    pub(crate) fn give_back(&self, scope: &LeaseScope, owner: [u8; 16]) -> Result<()> {
+        let Some(committer) = &self.committer else { return Err(Fault::ReadOnly) };
+        let key = scope_key(scope);
+        committer.write_unsynced_blocking(move |tx| match find(tx, &key)? {
+            Some(row) if row.owner == Some(owner) => put(tx, &key, &Row { owner: None, ..row }),
+            _ => Ok(()),
+        })
     }
 }
 

@@ -54,6 +54,14 @@ pub(crate) fn run(env: &Arc<Env>, committer: &Weak<Committer>, stop: &Stop) {
             }
         }
     }
+    // The next process need not wait for the lease to run out.
+    if let Some(committer) = committer.upgrade().filter(|_| worker.held_until.is_some()) {
+        let _ = LeaseTable { committer: Some(committer) }.give_back(&scope(), worker.owner);
+    }
+}
+
+fn scope() -> LeaseScope {
+    LeaseScope::Worker("search".into())
 }
 
 struct Worker<'a> {
@@ -151,7 +159,7 @@ impl Worker<'_> {
         }
         self.held_until = None;
         let table = LeaseTable { committer: Some(Arc::clone(committer)) };
-        self.held_until = Some(table.hold(&LeaseScope::Worker("search".into()), self.owner, LEASE)?);
+        self.held_until = Some(table.hold(&scope(), self.owner, LEASE)?);
         Ok(())
     }
 
