@@ -51,6 +51,129 @@ pub fn imap_url(data: &[u8]) {
     }
 }
 
+/// Frames and parses what a server says; the framing must not depend on how it came.
+pub fn imap_response(data: &[u8]) {
+    use crate::client::response::{self, Bounds, Frame, Framer};
+    let whole = Framer::new().look(data, 4096, 16);
+    let mut framer = Framer::new();
+    let mut stepwise = (0..=data.len()).map(|have| framer.look(data.get(..have).unwrap_or(data), 4096, 16));
+    let stepwise = stepwise.find(|frame| *frame != Frame::Partial).unwrap_or(Frame::Partial);
+    if whole != Frame::TooLong && stepwise != Frame::TooLong {
+        assert_eq!(whole, stepwise, "a response depends on how its octets arrived");
+    }
+    for utf8 in [false, true] {
+        let bounds = Bounds { utf8, values: 10_000, ..Bounds::default() };
+        let _ = response::parse(data, &bounds);
+    }
+}
+
+/// An envelope, however a server writes it: what can't be read is passed over.
+pub fn imap_envelope(data: &[u8]) {
+    fetched(b"ENVELOPE ", data);
+}
+
+/// A body structure, however a server writes it: every part has a section, and lies behind the one it is in.
+pub fn imap_body_structure(data: &[u8]) {
+    let Some(row) = fetched(b"BODYSTRUCTURE ", data) else { return };
+    let Some(structure) = row.structure else { return };
+    for (at, part) in structure.parts().iter().enumerate().take(100) {
+        assert!(part.parent.is_none_or(|parent| parent < at), "a part lies before the one it is in");
+        assert!(structure.section(at).len() <= at + 1);
+    }
+}
+
+fn fetched(item: &[u8], data: &[u8]) -> Option<crate::client::response::Row> {
+    use crate::client::Data;
+    use crate::client::response::{self, Bounds, Response};
+    let line = [b"* 1 FETCH (", item, data, b" UID 7)\r\n"].concat();
+    let bounds = Bounds { values: 10_000, ..Bounds::default() };
+    match response::parse(&line, &bounds) {
+        Ok(Response::Data(Data::Fetch(row))) => Some(row),
+        _ => None,
+    }
+}
+
+/// What a server says to a client with much to do: the session ends, and hears the same however the octets are cut.
+pub fn imap_client(data: &[u8]) {
+    let whole = play_client(data, usize::MAX, true);
+    let cut = play_client(data, 1, true);
+    // What lies behind the answer to STARTTLS when it is read depends on how the octets were cut.
+    if !whole.1 && !cut.1 {
+        assert_eq!(whole.0, cut.0, "what a client says depends on how the octets arrived");
+    }
+    play_client(data, 7, false);
+}
+
+/// Plays a client; tells what it said, and whether it saw TLS or the end of its patience.
+fn play_client(mut input: &[u8], step: usize, well: bool) -> (Vec<u8>, bool) {
+    use crate::client::{
+        Append, Cache, ChunkTaken, Client, Command, Config, Fetch, Items, Mailbox, Messages, Page, Piece, Replica,
+        Request, Search, Section, StartTls, Task,
+    };
+    use mailstore_trait::sasl::{Credentials, Nonce, Secret};
+    let credentials = Credentials::Password { user: "a".into(), password: Secret::from("b"), authzid: None };
+    let mut config = Config::new(credentials, Nonce::from_random([7; 18]));
+    config.starttls = StartTls::Opportunistic;
+    config.allow_cleartext = true;
+    config.limits.window = 2048;
+    config.limits.response = 4096;
+    config.limits.values = 10_000;
+    let mut client = Client::new(Arc::new(config), None);
+    let mut replica = Replica::new(Mailbox::new("INBOX"), 0, Cache::default()).with_limit(10_000);
+    let commands = [
+        Command::Fetch(Fetch::new(Messages::From(Uid::MIN), Items::all()).with(Piece::peek(Section::whole()))),
+        Command::Append(Append::new(Mailbox::new("a\"b"), 9)),
+        Command::Search(Search::new([])),
+        Command::Expunge(None),
+        Command::Idle,
+        Command::Logout,
+    ];
+    let mut commands = commands.into_iter();
+    let mut special = false;
+    let mut said = Vec::new();
+    #[allow(clippy::disallowed_methods, reason = "its value is never looked at: there is no other way to make one")]
+    let mut now = Instant::now();
+    for _ in 0..1_000_000 {
+        match client.poll_output(now, 0) {
+            Output::Send(octets) => said.extend_from_slice(&octets),
+            Output::Request(request) if !well => client.resume(request.decline()),
+            Output::Request(Request::BodyChunk(chunk)) => client.resume(chunk.answer(ChunkTaken::Taken)),
+            Output::Request(Request::ReadMessage(read)) => {
+                let octets = Bytes::from(vec![b'x'; read.query.max]);
+                client.resume(read.answer(Page::Octets(octets)));
+            }
+            Output::Layer(_) => {
+                special = true;
+                client.layered(Ok(LayerInfo::new()));
+            }
+            Output::Event(event) => {
+                replica.hear(&event);
+                let ready = event == crate::client::Event::Ready;
+                let next = replica.next_task();
+                next.into_iter().for_each(|task| client.notify(task));
+                if ready {
+                    commands.by_ref().for_each(|command| client.notify(Task::new(1, command)));
+                }
+            }
+            Output::Wait(wait) if wait.input && !input.is_empty() => {
+                let taken = client.handle_input(input.get(..step).unwrap_or(input));
+                assert!(taken > 0, "a session that reads has no room");
+                input = input.get(taken..).unwrap_or_default();
+            }
+            Output::Wait(wait) if wait.input => client.handle_eof(),
+            Output::Wait(wait) => match wait.deadline {
+                Some(deadline) => now = deadline.max(now + Duration::from_millis(1)),
+                None => panic!("the session waits for ever"),
+            },
+            Output::Close(reason) => {
+                special |= reason == mailstore_trait::session::CloseReason::Protocol;
+                return (said, special);
+            }
+        }
+    }
+    panic!("the session never ends")
+}
+
 fn frame(data: &[u8], step: usize) -> Frame {
     let mut framer = Framer::new();
     let mut have = 0;
@@ -304,6 +427,11 @@ mod tests {
     use std::path::Path;
 
     fn replay(target: &str, run: fn(&[u8])) {
+        replay_every(1, target, run);
+    }
+
+    /// Changes only every so many octets of a seed: for targets that play whole sessions over many seeds.
+    fn replay_every(step: usize, target: &str, run: fn(&[u8])) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds").join(target);
         let mut seeds = 0;
         for entry in std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
@@ -312,7 +440,7 @@ mod tests {
             let seed = std::fs::read(&path).unwrap();
             run(&seed);
             // A seed cut or changed anywhere is a seed too.
-            for at in 0..seed.len() {
+            for at in (0..seed.len()).step_by(step) {
                 run(&seed[..at]);
                 for flip in [0x01, 0x20, 0x80] {
                     let mut other = seed.clone();
@@ -328,6 +456,26 @@ mod tests {
     #[test]
     fn imap_command_seeds_replay() {
         replay("imap_command", super::imap_command);
+    }
+
+    #[test]
+    fn imap_response_seeds_replay() {
+        replay("imap_response", super::imap_response);
+    }
+
+    #[test]
+    fn imap_envelope_seeds_replay() {
+        replay("imap_envelope", super::imap_envelope);
+    }
+
+    #[test]
+    fn imap_body_structure_seeds_replay() {
+        replay("imap_body_structure", super::imap_body_structure);
+    }
+
+    #[test]
+    fn imap_client_seeds_replay() {
+        replay_every(29, "imap_client", super::imap_client);
     }
 
     #[test]

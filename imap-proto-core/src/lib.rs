@@ -3,6 +3,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`server`] | the server's session: [`Server`] |
+//! | [`client`] | the client's session, and a replica of a mailbox: [`client::Client`] |
 //! | [`config`] | what an embedder decides: [`Config`], [`Limits`] |
 //! | [`request`], [`event`] | what a server asks, what it tells, and what it is told |
 //! | [`frame`], [`command`] | the wire, inwards: lines and literals, then commands in place |
@@ -15,6 +16,7 @@
 struct Readme;
 
 pub(crate) mod capability;
+pub mod client;
 pub mod command;
 pub mod config;
 pub mod error;
