@@ -7,7 +7,10 @@ has no full-text plugin; its caches are warm, and so is our index.
 """
 
 import argparse
+import base64
 import grp
+import hashlib
+import hmac
 import os
 import pathlib
 import pwd
@@ -54,8 +57,28 @@ class Client:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.recv(1 << 16)
         self.count = 0
-        self.ask(f'LOGIN {USER} "{PASSWORD}"')
+        self.login()
         self.ask("SELECT INBOX")
+
+    def login(self) -> None:
+        """SCRAM-SHA-256: without TLS no server takes the password itself."""
+        first = f"n={USER},r={base64.b64encode(os.urandom(18)).decode()}"
+        start = base64.b64encode(f"n,,{first}".encode()).decode()
+        self.socket.sendall(f"t0 AUTHENTICATE SCRAM-SHA-256 {start}\r\n".encode())
+        reply = base64.b64decode(self.socket.recv(1 << 16)[2:]).decode()
+        said = dict(part.split("=", 1) for part in reply.split(","))
+        salted = hashlib.pbkdf2_hmac("sha256", PASSWORD.encode(), base64.b64decode(said["s"]), int(said["i"]))
+        last = f"c={base64.b64encode(b'n,,').decode()},r={said['r']}"
+        client = hmac.digest(salted, b"Client Key", "sha256")
+        signature = hmac.digest(hashlib.sha256(client).digest(), f"{first},{reply},{last}".encode(), "sha256")
+        proof = base64.b64encode(bytes(a ^ b for a, b in zip(client, signature))).decode()
+        self.socket.sendall(base64.b64encode(f"{last},p={proof}".encode()) + b"\r\n")
+        answer = self.socket.recv(1 << 16)
+        if answer.startswith(b"+"):
+            self.socket.sendall(b"\r\n")
+            answer = self.socket.recv(1 << 16)
+        if b"t0 OK" not in answer:
+            raise RuntimeError(answer)
 
     def ask(self, line: str) -> bytes:
         self.count += 1
@@ -130,7 +153,12 @@ class Dovecot:
         if root:
             for path in [home, *home.rglob("*")]:
                 shutil.chown(path, mail, group)
-        (folder / "users").write_text(f"{USER}:{{PLAIN}}{PASSWORD}\n")
+        pw = subprocess.run(
+            ["doveadm", "-c", "/dev/null", "pw", "-s", "SCRAM-SHA-256", "-p", PASSWORD], text=True, capture_output=True
+        )
+        if not pw.stdout.startswith("{SCRAM-SHA-256}"):
+            raise RuntimeError(pw.stderr)
+        (folder / "users").write_text(f"{USER}:{pw.stdout.strip()}\n")
         os.chmod(folder / "users", 0o644)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -144,7 +172,7 @@ protocols = imap
 listen = 127.0.0.1
 ssl = no
 disable_plaintext_auth = no
-auth_mechanisms = plain
+auth_mechanisms = scram-sha-256
 default_login_user = {login}
 default_internal_user = {internal}
 default_internal_group = {grp.getgrgid(pwd.getpwnam(internal).pw_gid).gr_name}
