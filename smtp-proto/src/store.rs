@@ -47,7 +47,7 @@ pub struct Policy {
     pub role: Role,
     /// Whether who submits may only use addresses that are theirs (RFC 6409 §6.1).
     pub own_addresses_only: bool,
-    /// Whether Date and Message-ID are added to submitted messages that lack them (RFC 6409 §8.2 and §8.3).
+    /// Whether Sender, Date and Message-ID are added to submitted messages that lack them (RFC 6409 §8.1 to §8.3).
     pub add_missing: bool,
     /// Whether Received leaves out where a submitted message came from.
     pub hide_submitter: bool,

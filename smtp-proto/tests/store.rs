@@ -642,3 +642,23 @@ fn a_login_at_a_trusted_proxy_counts() {
     );
     assert_eq!(house.codes("XCLIENT LOGIN=[UNAVAILABLE]\nEHLO x\nMAIL FROM:<anna@example.org>\n"), [220, 250, 530]);
 }
+
+/// RFC 6409 §8.1: a message that names other authors says who sent it; one of the user's own addresses says enough.
+#[test]
+fn submitted_messages_of_others_name_their_sender() {
+    let delivered = |header: &str, change: fn(&mut Policy)| {
+        let mut house = House::new(submission()).under(change);
+        house.log_in();
+        let script = format!("MAIL FROM:<anna@example.org>\nRCPT TO:<ben@example.org>\nDATA\n{header}\ntext\n.\n");
+        assert_eq!(house.codes(&script), [250, 250, 354, 250]);
+        house.inbox(house.ben).remove(0)
+    };
+    let sender = "Sender: <anna@example.org>\r\n";
+    assert!(delivered("From: The Boss <boss@remote.example>\n", |_| {}).contains(sender));
+    for own in ["From: info@example.org\n", "From: x@y.example,\n Anna <ANNA@example.org>\n", "Subject: x\n"] {
+        assert!(!delivered(own, |_| {}).contains("Sender:"), "{own}");
+    }
+    let said = delivered("From: boss@remote.example\nSender: other@remote.example\n", |_| {});
+    assert_eq!(said.matches("Sender:").count(), 1, "what is there stays");
+    assert!(!delivered("From: boss@remote.example\n", |policy| policy.add_missing = false).contains("Sender:"));
+}

@@ -56,7 +56,9 @@ impl Fulfiller {
         let mut prefix = trace.to_string();
         if self.policy.role == Role::Submission && self.policy.add_missing {
             let message_id = QueueId(self.world.environment.id()).to_string();
-            let missing = self.header.missing(now.at_offset(0), &message_id, &self.policy.hostname);
+            let sender = self.sender().await;
+            let host = &self.policy.hostname;
+            let missing = self.header.missing(now.at_offset(0), &message_id, host, sender.as_deref());
             prefix.push_str(&missing.to_string());
         }
         let judged = match self.filtering.take() {

@@ -1,6 +1,6 @@
 //! Looks at a message's header while it comes in, without keeping it: what is there, and what is missing.
 //!
-//! RFC 5321 §6.3 (Received headers are counted), RFC 6409 §8.2 and §8.3 (Date and Message-ID are added where a submitted
+//! RFC 5321 §6.3 (Received headers are counted), RFC 6409 §8.1 to §8.3 (Sender, Date and Message-ID are added where a submitted
 //! message lacks them), RFC 9228 §3 (mailboxes that had it already). Only the name of the current field is kept, and the
 //! value of Delivered-To, so that a header of any length costs little; what is missing is known when the message has
 //! ended, and goes in front of it together with the trace headers.
@@ -8,12 +8,19 @@
 use std::fmt;
 
 use mailstore_trait::date::DateTime;
+use mailstore_trait::mime::{Limits, Mailbox, Scanner};
 
 /// The longest name that is looked for, and one octet more: longer ones are none of them.
 const NAME: usize = 13;
 
 /// Octets of a mailbox in Delivered-To; a longer one is none of ours.
 const MAILBOX: usize = 320;
+
+/// Octets of From. Of a longer one it is not known who all the authors are.
+const AUTHORS: usize = 8 * 1024;
+
+/// Authors that are looked up, at most.
+const AUTHORS_MAX: usize = 50;
 
 /// Delivered-To fields that are remembered. A message with more went through more mailboxes than a chain of forwards has.
 const DELIVERIES: usize = 100;
@@ -35,6 +42,11 @@ pub(super) struct Header {
     delivered_to: Vec<Box<str>>,
     /// The value of the Delivered-To that is being read.
     mailbox: Option<Vec<u8>>,
+    sender: bool,
+    /// The value of the first From, its folds gone.
+    from: Option<Vec<u8>>,
+    /// Whether what comes next is still of it.
+    in_from: bool,
 }
 
 /// Where in the header.
@@ -91,6 +103,7 @@ impl Header {
                 self.part = Part::Rest;
             }
             (Part::Start, octet) => {
+                self.in_from = false;
                 self.len = 0;
                 self.part = Part::Name;
                 self.headless = first;
@@ -120,6 +133,8 @@ impl Header {
             Some(b"received") => self.received += 1,
             Some(b"date") => self.date = true,
             Some(b"message-id") => self.message_id = true,
+            Some(b"sender") => self.sender = true,
+            Some(b"from") if self.from.is_none() => (self.from, self.in_from) = (Some(Vec::new()), true),
             Some(b"delivered-to") if self.delivered_to.len() < DELIVERIES => self.mailbox = Some(Vec::new()),
             _ => {}
         }
@@ -130,6 +145,31 @@ impl Header {
             let room = MAILBOX.saturating_sub(mailbox.len());
             mailbox.extend_from_slice(octets.get(..room).unwrap_or(octets));
         }
+        if self.in_from
+            && let Some(from) = &mut self.from
+        {
+            // One octet more than counts says that it was longer.
+            let room = (AUTHORS + 1).saturating_sub(from.len());
+            from.extend(octets.iter().take(room).map(|octet| if *octet == b'\r' { b' ' } else { *octet }));
+        }
+    }
+
+    /// The addresses in From, where Sender does not say who sent the message; none where they can't all be told.
+    pub(super) fn authors(&self) -> Vec<String> {
+        let Some(from) = self.from.as_ref().filter(|from| !self.sender && from.len() <= AUTHORS) else {
+            return Vec::new();
+        };
+        let mut scanner = Scanner::new(Limits::default());
+        scanner.push(b"From:");
+        scanner.push(from);
+        scanner.push(b"\r\n\r\n");
+        let skeleton = scanner.finish();
+        let Some(envelope) = skeleton.root().envelope() else { return Vec::new() };
+        let address = |mailbox: Mailbox<'_>| {
+            let (local, domain) = (str::from_utf8(mailbox.local).ok()?, str::from_utf8(mailbox.domain).ok()?);
+            Some(format!("{local}@{domain}"))
+        };
+        envelope.from.mailboxes().take(AUTHORS_MAX).filter_map(address).collect()
     }
 
     /// The end of a line that may have been a Delivered-To.
@@ -147,10 +187,18 @@ impl Header {
     }
 
     /// What a submitted message is to be given, to be written in front of it.
-    pub(super) fn missing<'a>(&self, date: DateTime, id: &'a str, host: &'a str) -> Missing<'a> {
+    ///
+    /// `sender` is who sent it, where none of its authors is.
+    pub(super) fn missing<'a>(
+        &self,
+        date: DateTime,
+        id: &'a str,
+        host: &'a str,
+        sender: Option<&'a str>,
+    ) -> Missing<'a> {
         let date = (!self.date).then_some(date);
         let message_id = (!self.message_id).then_some((id, host));
-        Missing { date, message_id, headless: self.headless }
+        Missing { date, message_id, sender, headless: self.headless }
     }
 }
 
@@ -159,11 +207,16 @@ impl Header {
 pub(super) struct Missing<'a> {
     date: Option<DateTime>,
     message_id: Option<(&'a str, &'a str)>,
+    sender: Option<&'a str>,
     headless: bool,
 }
 
 impl fmt::Display for Missing<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // RFC 6409 §8.1: who sent it, where From names others.
+        if let Some(sender) = self.sender {
+            write!(f, "Sender: <{sender}>\r\n")?;
+        }
         // RFC 6409 §8.2: Date, where it is missing.
         if let Some(date) = self.date {
             write!(f, "Date: {date}\r\n")?;
@@ -214,9 +267,28 @@ mod tests {
         assert_eq!(many.delivered_to.len(), DELIVERIES);
     }
 
+    #[test]
+    fn authors_are_known_at_every_split() {
+        let authors = |message: &str| {
+            let of = |step| looked(message.as_bytes(), step).authors();
+            let whole = of(message.len());
+            for step in 1..message.len().min(200) {
+                assert_eq!(of(step), whole, "step {step} of {message:?}");
+            }
+            whole
+        };
+        let folded = "From: \"A, B\" <a@b.example>,\r\n\tc@d.example (C)\r\nFrom: late@e.example\r\n\r\nFrom: body@e.example\r\n";
+        assert_eq!(authors(folded), ["a@b.example", "c@d.example"]);
+        assert_eq!(authors("FROM:a@b.example\r\nX-From: c@d.example\r\n\r\n"), ["a@b.example"]);
+        assert!(authors("From: a@b.example\r\nSender: c@d.example\r\n\r\n").is_empty(), "it says who sent it");
+        assert!(authors("Subject: x\r\n\r\nFrom: a@b.example\r\n").is_empty());
+        let long = format!("From: a@b.example{}\r\n\r\n", ",\r\n c@d.example".repeat(1000));
+        assert!(looked(long.as_bytes(), 1000).authors().is_empty(), "not all of them are known");
+    }
+
     fn missing(message: &str) -> String {
         let date = Timestamp::from_seconds(1_700_000_000).at_offset(0);
-        let of = |step| looked(message.as_bytes(), step).missing(date, "id", "mx.example.org").to_string();
+        let of = |step| looked(message.as_bytes(), step).missing(date, "id", "mx.example.org", None).to_string();
         let whole = of(message.len().max(1));
         for step in 1..message.len() {
             assert_eq!(of(step), whole, "step {step} of {message:?}");

@@ -66,6 +66,19 @@ impl Fulfiller {
         }
     }
 
+    // RFC 6409 §8.1: Sender names who submitted a message that was written by others, as far as its From says.
+    pub(super) async fn sender(&mut self) -> Option<String> {
+        let principal = self.principal.clone().filter(|principal| principal.address.is_ascii())?;
+        let authors = self.header.authors();
+        for author in &authors {
+            // Whoever can't be asked for now is taken for the user: nothing wrong is said then.
+            if principal.owns(author) || self.world.directory.owns(principal.account, author).await.unwrap_or(true) {
+                return None;
+            }
+        }
+        (!authors.is_empty()).then_some(principal.address)
+    }
+
     /// Takes a recipient from the allowance of who submits.
     pub(super) fn spend_recipient(&self) -> Result<(), Reply> {
         match (&self.policy.rates, &self.principal) {
