@@ -568,7 +568,7 @@ impl Client {
     }
 
     fn report(&mut self, now: Instant, after: After) -> Step {
-        let offered = self.capabilities.extensions;
+        let offered = self.usable();
         let (dsn, deliver_by) = (offered.contains(Extensions::DSN), offered.contains(Extensions::DELIVERBY));
         let outcomes: Vec<Outcome> = self.transaction.as_mut().map(|it| it.outcomes()).unwrap_or_default();
         let question = Report { outcomes, dsn, deliver_by, tls: self.tls.is_some() };

@@ -177,6 +177,10 @@ pub(crate) struct Outbound {
     pub(crate) ca: Option<PathBuf>,
     /// How long a connection is kept for the next message.
     pub(crate) keep: Span,
+    /// Whom reports about the TLS of other domains come from (RFC 8460); none are sent without it.
+    pub(crate) tls_reports: Option<String>,
+    /// How often they are sent.
+    pub(crate) tls_reports_every: Span,
     /// Pauses between attempts; the last is repeated.
     pub(crate) retry: Vec<Span>,
     /// When a message is returned undelivered.
@@ -209,6 +213,8 @@ impl Default for Outbound {
             policy_port: 443,
             ca: None,
             keep: Span(Duration::from_secs(5)),
+            tls_reports: None,
+            tls_reports_every: Span(Duration::from_secs(86_400)),
             retry: vec![minutes(5), minutes(10), minutes(20), minutes(40), minutes(80), minutes(160), minutes(240)],
             give_up: Span(Duration::from_secs(5 * 86_400)),
             delay_notice: Span(Duration::from_secs(4 * 3600)),
@@ -396,6 +402,9 @@ impl Config {
         if self.store.url.is_some() || self.store.blobs.is_some() {
             return wrong("store", "url and blobs are for engine = \"postgres\"".into());
         }
+        if let Some(contact) = self.outbound.tls_reports.as_ref().filter(|it| !it.contains('@')) {
+            return wrong("outbound.tls_reports", format!("{contact:?} is not an address"));
+        }
         if self.outbound.retry.is_empty() {
             return wrong("outbound.retry", "at least one pause is needed".into());
         }
@@ -552,6 +561,7 @@ mod tests {
             ("[smtp]\nbare_line_ends = \"maybe\"", "bare_line_ends"),
             ("[submission]\nper = \"0s\"", "submission.per"),
             ("[proxy]\ntrusted = [\"nearby\"]", "nearby"),
+            ("[outbound]\ntls_reports = \"me\"", "outbound.tls_reports"),
             ("[outbound]\nroutes = [{ domain = \"*\", host = \"h\", user = \"u\" }]", "password_file"),
         ] {
             let error = parse(text).unwrap_err();

@@ -8,6 +8,7 @@ mod fulfil;
 mod policies;
 mod pool;
 mod relay;
+mod reports;
 mod resolve;
 mod verify;
 
@@ -20,7 +21,7 @@ use mailstore_trait::environment::Environment;
 use mailstore_trait::error::{CommitError, ReadError};
 use mailstore_trait::id::QueueId;
 use mailstore_trait::queue::{Leased, QueueLease};
-use smtp_proto::address::Address;
+use smtp_proto::address::{Address, Grammar};
 use smtp_proto::config::Role;
 use smtp_proto::queue::destination::{Destinations, Limits, Reached};
 use smtp_proto::queue::entry::{self, Via};
@@ -33,6 +34,7 @@ use crate::config::Config;
 use crate::environment::System;
 use crate::shutdown::Shutdown;
 use relay::Relay;
+use reports::Reporter;
 
 /// How long to sleep when nothing is due: entries made by other processes are seen then.
 const PATROL: Duration = Duration::from_secs(1);
@@ -42,6 +44,7 @@ pub(crate) struct Outbound {
     world: World,
     deliverer: Deliverer,
     relay: Relay,
+    reporter: Option<Reporter>,
     slots: Arc<Semaphore>,
     concurrency: usize,
     lease: Duration,
@@ -67,9 +70,16 @@ impl Outbound {
             backoff_max: outbound.backoff_max.0,
             ..Limits::default()
         };
+        let contact = outbound.tls_reports.as_ref().and_then(|to| Address::parse(to, Grammar::default()).ok());
+        let reporter = contact.map(|contact| Reporter {
+            contact,
+            hostname: config.hostname.clone(),
+            every: outbound.tls_reports_every.0,
+        });
         let relay = Relay::new(config, Arc::clone(&world.store))?;
         Ok(Outbound {
             relay,
+            reporter,
             deliverer: Deliverer::new(world.clone(), Arc::new(policy), retry),
             world,
             slots: Arc::new(Semaphore::new(outbound.concurrency)),
@@ -85,6 +95,9 @@ impl Outbound {
     pub(crate) async fn run(self, mut shutdown: Shutdown) {
         let outbound = Arc::new(self);
         tokio::spawn(keep(Arc::downgrade(&outbound), outbound.lease));
+        if let Some(reporter) = outbound.reporter.clone() {
+            tokio::spawn(reports::report(Arc::downgrade(&outbound), reporter));
+        }
         loop {
             let free = outbound.slots.available_permits();
             let mut found = 0;

@@ -88,7 +88,10 @@ impl<'a> Reached<'a> {
         for outcome in outcomes {
             match outcome {
                 Outcome::Deferred(failure)
-                    if matches!(failure.stage, Stage::Greeting | Stage::Hello | Stage::StartTls | Stage::Auth) =>
+                    if matches!(
+                        failure.stage,
+                        Stage::Lookup | Stage::Connect | Stage::Greeting | Stage::Hello | Stage::StartTls | Stage::Auth
+                    ) =>
                 {
                     last = Some(&failure.reply);
                 }

@@ -77,6 +77,11 @@ impl Relay {
         })
     }
 
+    /// What is looked up, and what was counted.
+    pub(crate) fn lookups(&self) -> &Lookups {
+        &self.lookups
+    }
+
     /// What all mail for this address shares: its route's host, or its domain.
     pub(crate) fn destination(&self, address: &str) -> String {
         match self.route(address) {

@@ -25,6 +25,8 @@ mod lifecycle;
 mod mail;
 mod mbsync;
 mod mutt;
+mod mx;
+mod next_hops;
 mod one_mailbox;
 mod outbound;
 mod pop3;

@@ -9,10 +9,10 @@ use crate::mail;
 use crate::server::{PATIENCE, Server, TlsWire};
 
 /// What the next hop was sent: each recipient accepted, and the octets after dot-unstuffing.
-struct Received {
+pub(crate) struct Received {
     return_path: String,
-    recipients: Vec<String>,
-    data: String,
+    pub(crate) recipients: Vec<String>,
+    pub(crate) data: String,
 }
 
 /// A next hop that knows no TLS: refuses mailboxes beginning with `no`, defers those beginning with `later` at first.
@@ -31,7 +31,7 @@ fn next_hop() -> (SocketAddr, Receiver<Received>) {
     (address, receiver)
 }
 
-fn serve(stream: TcpStream, sender: &Sender<Received>, deferred: &mut u32) -> Option<()> {
+pub(crate) fn serve(stream: TcpStream, sender: &Sender<Received>, deferred: &mut u32) -> Option<()> {
     let mut writer = stream.try_clone().ok()?;
     let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
     let mut say = |line: &str| writer.write_all(format!("{line}\r\n").as_bytes()).is_ok();
@@ -100,7 +100,7 @@ fn routed(address: SocketAddr, tls: &str) -> String {
 }
 
 /// Submits a message from ann over TLS.
-fn submit(server: &Server, recipients: &[&str], message: &str) {
+pub(crate) fn submit(server: &Server, recipients: &[&str], message: &str) {
     let mut wire: TlsWire = server.connect_tls("submissions");
     wire.until("220 ");
     wire.ask("EHLO client.example.net", "250 ");
@@ -193,7 +193,7 @@ fn what_waits_survives_a_kill_and_is_sent_once() {
 }
 
 /// A next hop of our own kind: domain `next.example`, mailbox `eve`, and a certificate that only `ca` vouches for.
-fn next_server() -> Server {
+pub(crate) fn next_server() -> Server {
     let folder = tempfile::tempdir().expect("a folder");
     let config = crate::server::BASE.replace("example.org", "next.example") + crate::server::LISTEN;
     std::fs::write(folder.path().join("mailserver.toml"), config).expect("a configuration");
@@ -203,7 +203,7 @@ fn next_server() -> Server {
     Server::run(folder)
 }
 
-fn eve_receives(next: &Server, message: &str) -> String {
+pub(crate) fn eve_receives(next: &Server, message: &str) -> String {
     let deadline = std::time::Instant::now() + PATIENCE;
     let mut imap = next.connect_tls("imaps");
     imap.until("* OK");
