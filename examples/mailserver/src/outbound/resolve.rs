@@ -131,8 +131,9 @@ fn both(six: Looked<IpAddr>, four: Looked<IpAddr>) -> Looked<IpAddr> {
         }
         (Ok(_), Err(error)) | (Err(error), _) => return Err(error),
     };
-    let secure =
-        six.secure && four.secure || six.records.is_empty() && four.secure || four.records.is_empty() && six.secure;
+    // What is not there proves nothing, but takes nothing away either.
+    let fits = |found: &Found<IpAddr>| found.secure || found.records.is_empty();
+    let secure = fits(&six) && fits(&four) && (six.secure || four.secure);
     let canonical = four.canonical.or(six.canonical);
     let (mut six, mut four) = (six.records.into_iter(), four.records.into_iter());
     let mut records = Vec::new();
