@@ -4,6 +4,7 @@
 //! says so; for everybody else it is 252 and 502. RFC 1985 §5.1.
 
 use mailstore_trait::directory::{Principal, Resolution};
+use mailstore_trait::queue::RecipientState;
 
 use super::{Fulfiller, directory_refusal, plain};
 use crate::address::{Address, Grammar};
@@ -19,7 +20,7 @@ impl Fulfiller {
         match self.owners(&question.origin, &question.text).await {
             // RFC 5321 §3.5.1: a name that means several is ambiguous, and EXPN's to tell.
             Ok(Some(owners)) if owners.len() > 1 => Looked::Reply(reply::AMBIGUOUS),
-            Ok(Some(owners)) => Looked::Found(owners.iter().map(shown).collect()),
+            Ok(Some(owners)) => Looked::Found(owners),
             Ok(None) => Looked::Reply(reply::CANNOT_VERIFY),
             Err(refusal) => Looked::Reply(refusal),
         }
@@ -27,14 +28,14 @@ impl Fulfiller {
 
     pub(super) async fn expand(&mut self, question: &Expand) -> Looked {
         match self.owners(&question.origin, &question.text).await {
-            Ok(Some(owners)) => Looked::Found(owners.iter().map(shown).collect()),
+            Ok(Some(owners)) => Looked::Found(owners),
             Ok(None) => Looked::Reply(reply::NOT_IMPLEMENTED),
             Err(refusal) => Looked::Reply(refusal),
         }
     }
 
-    /// Whose address this is; `None` where that is not told.
-    async fn owners(&mut self, origin: &Origin, text: &str) -> Result<Option<Vec<Principal>>, Reply> {
+    /// Who has this address, a line each; `None` where that is not told.
+    async fn owners(&mut self, origin: &Origin, text: &str) -> Result<Option<Vec<String>>, Reply> {
         self.adopt(origin).await?;
         if !self.policy.look_ups || self.principal.is_none() {
             return Ok(None);
@@ -42,7 +43,11 @@ impl Fulfiller {
         let text = text.trim_start_matches('<').trim_end_matches('>');
         let Ok(address) = Address::parse(text, Grammar::default().with_utf8(true)) else { return Ok(None) };
         match self.world.directory.resolve(&plain(&address)).await {
-            Ok(Resolution::Mailboxes(owners)) if !owners.is_empty() => Ok(Some(owners)),
+            Ok(Resolution::Mailboxes(owners)) if !owners.is_empty() => Ok(Some(owners.iter().map(shown).collect())),
+            Ok(Resolution::Forwarded { mailboxes, addresses }) => {
+                let onward = addresses.iter().map(|address| format!("<{address}>"));
+                Ok(Some(mailboxes.iter().map(shown).chain(onward).collect()))
+            }
             Ok(Resolution::Mailboxes(_) | Resolution::NoSuchUser) => Err(reply::UNKNOWN_RECIPIENT),
             Ok(_) => Ok(None),
             Err(error) => Err(directory_refusal(&error)),
@@ -65,16 +70,17 @@ impl Fulfiller {
         loop {
             let Ok(page) = queue.list(after, PAGE).await else { return etrn::UNABLE };
             let waiting = page.iter().filter(|entry| {
-                entry.recipients.iter().any(|recipient| {
+                let to_relay = entry.recipients.iter().filter(|recipient| recipient.state == RecipientState::Relay);
+                to_relay.into_iter().any(|recipient| {
                     let domain = recipient.address.rsplit_once('@').map(|(_, domain)| domain);
                     domain.is_some_and(|domain| node.matches(domain))
                 })
             });
-            let ids: Vec<_> = waiting.map(|entry| entry.id).collect();
-            if !ids.is_empty() && queue.flush(Some(&ids), now).await.is_err() {
+            let waiting: Vec<_> = waiting.map(|entry| entry.id).collect();
+            if !waiting.is_empty() && queue.flush(Some(&waiting), now).await.is_err() {
                 return etrn::UNABLE;
             }
-            started += ids.len() as u64;
+            started += waiting.len() as u64;
             match page.last() {
                 Some(last) if page.len() == PAGE => after = Some(last.id),
                 _ => return etrn::started(started),
