@@ -32,6 +32,7 @@ mod outbound;
 mod pop3;
 mod python;
 mod queue;
+mod receiving;
 mod server;
 mod submit;
 mod swaks;

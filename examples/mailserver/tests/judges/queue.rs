@@ -120,7 +120,8 @@ fn a_kill_while_relaying_loses_nothing() {
     assert_eq!(lost, [0; 0], "accepted and lost");
     for (subject, times) in taken.iter().filter(|(_, times)| times.len() > 1) {
         for first in &times[..times.len() - 1] {
-            let under_way = |kill: &Instant| *first <= *kill + Duration::from_secs(1) && *first + Duration::from_secs(2) > *kill;
+            let under_way =
+                |kill: &Instant| *first <= *kill + Duration::from_secs(1) && *first + Duration::from_secs(2) > *kill;
             assert!(kills.iter().any(under_way), "{subject} was sent twice, and no kill came between");
         }
     }
@@ -174,7 +175,10 @@ fn operators_have_the_queue_in_hand() {
     }
     let attempts: usize = all.iter().filter(|line| line.contains("\"attempts\":1")).count();
     assert_eq!(attempts, 1, "one found out for all: {all:#?}");
-    assert_eq!(run(&["list", "--domain", "two.example"]).iter().filter(|line| line.contains("@two.example")).count(), 1);
+    assert_eq!(
+        run(&["list", "--domain", "two.example"]).iter().filter(|line| line.contains("@two.example")).count(),
+        1
+    );
     run(&["hold", "--domain", "TWO.example"]);
     assert_eq!(run(&["list", "--json"]).iter().filter(|line| line.contains("\"held\":true")).count(), 1);
     let two = run(&["list", "--json", "--domain", "two.example"])[0].clone();
@@ -182,7 +186,8 @@ fn operators_have_the_queue_in_hand() {
     let deadline = Instant::now() + PATIENCE;
     let of = |domain: &str| run(&["list", "--json", "--domain", domain])[0].clone();
     let before = all.iter().find(|line| line.contains("@one.example")).expect("listed").clone();
-    let attempts = |line: &str| line.split("\"attempts\":").nth(1).expect("a field")[..1].parse::<u32>().expect("a digit");
+    let attempts =
+        |line: &str| line.split("\"attempts\":").nth(1).expect("a field")[..1].parse::<u32>().expect("a digit");
     while attempts(&of("one.example")) == attempts(&before) {
         assert!(Instant::now() < deadline, "flushed, and not tried: {}", of("one.example"));
         std::thread::sleep(Duration::from_millis(100));

@@ -244,7 +244,7 @@ fn patient(stream: TcpStream) -> TcpStream {
 }
 
 impl<S: Read + Write> Lines<S> {
-    fn new(stream: S) -> Lines<S> {
+    pub(crate) fn new(stream: S) -> Lines<S> {
         Lines { reader: BufReader::new(stream) }
     }
 

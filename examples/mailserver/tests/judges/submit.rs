@@ -75,7 +75,8 @@ async def main():
 
     smtp = await client(submissions, use_tls=True)
     await smtp.ehlo()
-    for extension in ("size", "8bitmime", "pipelining", "chunking", "dsn", "enhancedstatuscodes"):
+    for extension in ("size", "8bitmime", "pipelining", "chunking", "dsn", "enhancedstatuscodes", "smtputf8", "binarymime",
+                      "deliverby", "mt-priority", "futurerelease", "no-soliciting", "limits"):
         assert smtp.supports_extension(extension), extension
     try:
         await smtp.sendmail("ann@example.org", ["bob@example.org"], message)
