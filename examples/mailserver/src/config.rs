@@ -439,7 +439,6 @@ impl Config {
         }
         for (key, zero) in [
             ("smtp.messages", self.smtp.messages == 0),
-            ("submission.per", self.submission.per.0.is_zero()),
             ("limits.message_size", self.limits.message_size.0 == 0),
             ("limits.connections", self.limits.connections == 0),
             ("limits.connections_per_address", self.limits.connections_per_address == 0),
@@ -559,7 +558,7 @@ mod tests {
             ("[outbound]\nretry = []", "outbound.retry"),
             ("[smtp]\nsolicitations = [\"a b\"]", "smtp.solicitations"),
             ("[smtp]\nbare_line_ends = \"maybe\"", "bare_line_ends"),
-            ("[submission]\nper = \"0s\"", "submission.per"),
+            ("[submission]\nper = \"0s\"", "0s"),
             ("[proxy]\ntrusted = [\"nearby\"]", "nearby"),
             ("[outbound]\ntls_reports = \"me\"", "outbound.tls_reports"),
             ("[outbound]\nroutes = [{ domain = \"*\", host = \"h\", user = \"u\" }]", "password_file"),

@@ -12,7 +12,7 @@ use super::{Network, Span};
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Smtp {
     /// How long the greeting of `listen.smtp` is held back; who talks before it is refused.
-    pub(crate) greet_delay: Span,
+    pub(crate) greet_delay: Option<Span>,
     /// What bare CR and LF in a message do.
     pub(crate) bare_line_ends: BareLineEnds,
     /// Messages of one connection.
@@ -30,7 +30,7 @@ pub(crate) struct Smtp {
 impl Default for Smtp {
     fn default() -> Smtp {
         Smtp {
-            greet_delay: Span(Duration::ZERO),
+            greet_delay: None,
             bare_line_ends: BareLineEnds::Normalize,
             messages: 1000,
             etrn: false,

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use mailstore_trait::drive::{Embedder, Ended, drive};
 use mailstore_trait::session::Peer;
@@ -89,7 +90,7 @@ fn configured(mut smtp: Smtp, config: &Config) -> Smtp {
     let limits = &mut smtp.limits;
     match smtp.role {
         Role::Relay => {
-            smtp.greet_delay = config.smtp.greet_delay.0;
+            smtp.greet_delay = config.smtp.greet_delay.map_or(Duration::ZERO, |delay| delay.0);
             limits.messages = config.smtp.messages;
         }
         Role::Submission => {
