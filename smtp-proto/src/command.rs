@@ -242,7 +242,6 @@ impl<'a> Arguments<'a> {
         Ok(text)
     }
 
-    #[inline]
     fn mail(mut self) -> Result<Command<'a>, CommandError> {
         self.prefix("FROM:")?;
         let path = self.cursor.reverse_path(self.grammar).map_err(CommandError::ReversePath)?;
@@ -250,7 +249,6 @@ impl<'a> Arguments<'a> {
         Ok(Command::Mail(path, parameters))
     }
 
-    #[inline]
     fn rcpt(mut self) -> Result<Command<'a>, CommandError> {
         self.prefix("TO:")?;
         let path = self.cursor.forward_path(self.grammar).map_err(CommandError::ForwardPath)?;

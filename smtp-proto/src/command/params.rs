@@ -329,7 +329,6 @@ impl<'a> Parameter<'a> {
 }
 
 impl<'a> MailParameters<'a> {
-    #[inline]
     pub(super) fn parse(cursor: &mut Cursor<'a>, extensions: Extensions) -> Result<MailParameters<'a>, CommandError> {
         let mut found = MailParameters::default();
         let text = cursor.rest();
@@ -396,7 +395,6 @@ impl<'a> MailParameters<'a> {
 }
 
 impl<'a> RcptParameters<'a> {
-    #[inline]
     pub(super) fn parse(cursor: &mut Cursor<'a>, extensions: Extensions) -> Result<RcptParameters<'a>, CommandError> {
         let mut found = RcptParameters::default();
         let text = cursor.rest();
