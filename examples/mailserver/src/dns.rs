@@ -1,8 +1,11 @@
 //! The resolver that everything shares: one cache, and the same servers for every question.
 
+use std::sync::Arc;
+
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::dnssec::TrustAnchors;
 use hickory_resolver::{ResolverBuilder, TokioResolver};
 
 use crate::config::Dns;
@@ -16,7 +19,12 @@ pub(crate) fn resolver(config: &Dns) -> Result<TokioResolver, NetError> {
 pub(crate) fn validating(config: &Dns) -> Result<TokioResolver, NetError> {
     let mut builder = builder(config)?;
     builder.options_mut().validate = config.dnssec;
-    builder.options_mut().trust_anchor = config.trust_anchor.clone().filter(|_| config.dnssec);
+    if let Some(path) = config.trust_anchor.as_ref().filter(|_| config.dnssec) {
+        // The options' own path for it is looked at by nobody.
+        let anchors =
+            TrustAnchors::from_file(path).map_err(|error| NetError::Msg(format!("{}: {error}", path.display())))?;
+        builder = builder.with_trust_anchor(Arc::new(anchors));
+    }
     builder.build()
 }
 

@@ -151,7 +151,138 @@ fn both(six: Looked<IpAddr>, four: Looked<IpAddr>) -> Looked<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+    use std::time::Duration;
+
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use hickory_resolver::proto::dnssec::crypto::Ed25519SigningKey;
+    use hickory_resolver::proto::dnssec::rdata::{DNSKEY, DNSSECRData, NSEC, RRSIG};
+    use hickory_resolver::proto::dnssec::{DnssecSigner, PublicKey, SigningKey};
+    use hickory_resolver::proto::op::{Message, OpCode};
+    use hickory_resolver::proto::rr::rdata::{A, MX, SOA, TLSA};
+    use hickory_resolver::proto::rr::{DNSClass, RecordSet};
+
     use super::*;
+    use crate::config::{Dns as Config, Span};
+
+    fn name(text: &str) -> Name {
+        Name::from_ascii(text).unwrap()
+    }
+
+    /// A root of our own, signed, which knows these records and denies all others; what is at `forged.` was changed
+    /// since, and of what is at `stripped.` nothing is left.
+    struct Root {
+        signer: DnssecSigner,
+        key: DNSKEY,
+        records: Vec<(Name, RData)>,
+    }
+
+    impl Root {
+        fn new() -> Root {
+            let pkcs8 = Ed25519SigningKey::generate_pkcs8().unwrap();
+            let signing = Ed25519SigningKey::from_pkcs8(&pkcs8).unwrap();
+            let key = DNSKEY::new(true, true, false, signing.to_public_key().unwrap());
+            let signer =
+                DnssecSigner::new(key.clone(), Box::new(signing), Name::root(), Duration::from_secs(20 * 365 * 86_400));
+            let tlsa = TLSA::new(3.into(), 1.into(), 1.into(), vec![7; 32]);
+            let records = vec![
+                (name("d.example."), RData::MX(MX::new(10, name("mx.d.example.")))),
+                (name("mx.d.example."), RData::A(A(Ipv4Addr::LOCALHOST))),
+                (name("_25._tcp.mx.d.example."), RData::TLSA(tlsa)),
+                (name("forged."), RData::A(A(Ipv4Addr::LOCALHOST))),
+            ];
+            Root { signer, key, records }
+        }
+
+        /// The keys as the file of trust anchors has them.
+        fn anchor(&self) -> String {
+            format!(". IN DNSKEY 257 3 15 {}\n", STANDARD.encode(self.key.public_key().public_bytes()))
+        }
+
+        fn signed(&self, owner: &Name, data: &RData) -> Vec<hickory_resolver::proto::rr::Record> {
+            let mut set = RecordSet::with_ttl(owner.clone(), data.record_type(), 60);
+            set.add_rdata(data.clone());
+            let since = rcgen::date_time_ymd(2020, 1, 1);
+            let signature = RRSIG::from_rrset(&set, DNSClass::IN, since, &self.signer).unwrap();
+            let mut records: Vec<_> = set.records_without_rrsigs().cloned().collect();
+            if *owner == name("forged.") {
+                records[0].data = RData::A(A(Ipv4Addr::new(192, 0, 2, 66)));
+            }
+            let signature = RData::DNSSEC(DNSSECRData::RRSIG(signature));
+            records.push(hickory_resolver::proto::rr::Record::from_rdata(owner.clone(), 60, signature));
+            records
+        }
+
+        fn answer(&self, question: &[u8]) -> Vec<u8> {
+            let asked = Message::from_vec(question).unwrap();
+            let query = asked.queries[0].clone();
+            let mut message = Message::response(asked.metadata.id, OpCode::Query);
+            message.add_query(query.clone());
+            message.edns.clone_from(&asked.edns);
+            let (owner, kind) = (query.name().to_lowercase(), query.query_type());
+            let key = RData::DNSSEC(DNSSECRData::DNSKEY(self.key.clone()));
+            let keys = [(Name::root(), key)];
+            let mut found =
+                self.records.iter().chain(&keys).filter(|(known, data)| *known == owner && data.record_type() == kind);
+            if let Some((owner, data)) = found.next() {
+                message.add_answers(self.signed(owner, data));
+            } else if owner != name("stripped.") {
+                // Whatever is not there is a name without such records: its own NSEC says so.
+                let next = name("zzz").append_domain(&owner).unwrap();
+                let nsec = NSEC::new_cover_self(next, []);
+                message.add_authorities(self.signed(&owner, &RData::DNSSEC(DNSSECRData::NSEC(nsec))));
+                let soa = RData::SOA(SOA::new(name("ns."), name("root."), 1, 60, 60, 60, 60));
+                message.add_authorities(self.signed(&Name::root(), &soa));
+            }
+            message.to_vec().unwrap()
+        }
+
+        fn serve(self) -> SocketAddr {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let address = socket.local_addr().unwrap();
+            std::thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                while let Ok((length, peer)) = socket.recv_from(&mut buffer) {
+                    let _ = socket.send_to(&self.answer(&buffer[..length]), peer);
+                }
+            });
+            address
+        }
+    }
+
+    fn asking(server: SocketAddr, dnssec: bool, trust_anchor: Option<std::path::PathBuf>) -> Dns {
+        let config = Config { servers: vec![server], timeout: Span(Duration::from_secs(2)), dnssec, trust_anchor };
+        Dns { resolver: crate::dns::validating(&config).unwrap() }
+    }
+
+    /// RFC 4035 §4.3: what is signed counts, what was changed since is no answer, and without validation nothing counts.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn dnssec_vouches_for_answers() {
+        let root = Root::new();
+        let folder = tempfile::tempdir().unwrap();
+        let anchor = folder.path().join("root.key");
+        std::fs::write(&anchor, root.anchor()).unwrap();
+        let server = root.serve();
+        let dns = asking(server, true, Some(anchor));
+        let found = dns.mx("d.example").await.unwrap();
+        assert_eq!(found.records, [Mx { preference: 10, exchange: "mx.d.example".into() }]);
+        assert!(found.secure);
+        let found = dns.addresses("mx.d.example").await.unwrap();
+        assert_eq!((found.records, found.secure), (vec![IpAddr::from([127, 0, 0, 1])], true));
+        let found = dns.tlsa("_25._tcp.mx.d.example").await.unwrap();
+        assert!(found.secure && found.records[0].is_usable(), "{found:?}");
+        let none = dns.tlsa("_25._tcp.other.d.example").await.unwrap();
+        assert!(none.records.is_empty(), "denied, and vouched for");
+        assert_eq!(dns.tlsa("stripped").await, Err(LookupError::Bogus), "denied by nobody who may");
+        assert_eq!(dns.addresses("forged").await, Err(LookupError::Bogus));
+        let plain = asking(server, false, None);
+        let found = plain.mx("d.example").await.unwrap();
+        assert_eq!((found.records.len(), found.secure), (1, false));
+        // Signed, but not by a root that anybody knows.
+        let stranger = asking(server, true, None);
+        assert!(stranger.mx("d.example").await.is_err_and(|error| error != LookupError::NoSuchName));
+    }
 
     #[test]
     fn addresses_take_turns() {

@@ -173,9 +173,10 @@ fn reason(error: &Error) -> Reason {
         Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         ) => Reason::CertificateHostMismatch,
-        Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::InvalidPurpose) => {
-            Reason::CertificateNotTrusted
-        }
+        // A bad signature is one of another authority of the same name.
+        Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::InvalidPurpose | CertificateError::BadSignature,
+        ) => Reason::CertificateNotTrusted,
         _ => Reason::ValidationFailure,
     }
 }
