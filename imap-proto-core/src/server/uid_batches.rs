@@ -50,6 +50,9 @@ pub(super) fn uid_batches(core: &mut Core, size: u32, range: Option<(u32, u32)>)
 
 /// The lowest and the highest UID of a batch; the first holds the newest messages.
 fn batch_of(uids: &UidMap, size: u32, batch: u32) -> Option<(u32, u32)> {
+    if batch.checked_sub(1)?.checked_mul(size)? >= uids.len() {
+        return None;
+    }
     let behind = |batch: u32| uids.len().checked_sub(batch.checked_mul(size)?);
     // The first message of a batch; of the last one all there are below it, too.
     let low = |batch: u32| match behind(batch) {
