@@ -8,10 +8,11 @@ use mailstore_trait::query::{Algorithm, DateOf, SortKey};
 use mailstore_trait::sasl::Context;
 
 use crate::command::{
-    AppendEnd, AppendLine, AppendPiece, Command, FetchItem, Name, SearchArguments, SearchKey, SearchReturn,
-    SearchToken, SequenceSet, Spelling, StatusItems,
+    AppendEnd, AppendLine, AppendPiece, Command, FetchItem, ListReturn, MetadataCommand, Name, SearchArguments,
+    SearchKey, SearchReturn, SearchToken, SequenceSet, Spelling, StatusItems,
 };
 use crate::config::Config;
+use crate::request::Abilities;
 
 /// What decides whether a capability is offered now.
 #[derive(Clone, Debug)]
@@ -24,11 +25,17 @@ pub(crate) struct Facts<'a> {
     pub(crate) logged_in: bool,
     /// The largest message the store takes, once that is known.
     pub(crate) max_message: Option<u64>,
+    /// What the store and the client's standing allow.
+    pub(crate) abilities: Abilities,
 }
 
 impl Facts<'_> {
     fn can_login(&self) -> bool {
         self.connection.tls || self.config.allow_cleartext
+    }
+
+    fn has(&self, ability: Abilities, capabilities: &[&str]) -> bool {
+        self.logged_in && self.abilities.contains(ability) && self.config.offers(capabilities)
     }
 
     fn can_start_tls(&self) -> bool {
@@ -130,6 +137,19 @@ const TABLE: &[Row] = &[
     Row { name: "MULTIAPPEND", when: AFTER_LOGIN }, // RFC 3502
     Row { name: "CATENATE", when: AFTER_LOGIN },    // RFC 4469 §5
     Row { name: "REPLACE", when: AFTER_LOGIN },     // RFC 8508 §3.1
+    Row { name: "QUOTA", when: |facts| facts.has(Abilities::QUOTA, &[]) }, // RFC 9208 §3.1.1
+    Row { name: "QUOTA=RES-STORAGE", when: |facts| facts.has(Abilities::QUOTA, &["QUOTA"]) }, // RFC 9208 §5.1
+    Row { name: "QUOTA=RES-MESSAGE", when: |facts| facts.has(Abilities::QUOTA, &["QUOTA"]) }, // RFC 9208 §5.2
+    Row { name: "QUOTA=RES-MAILBOX", when: |facts| facts.has(Abilities::QUOTA, &["QUOTA"]) }, // RFC 9208 §5.3
+    Row { name: "QUOTASET", when: |facts| facts.has(Abilities::QUOTA | Abilities::QUOTASET, &["QUOTA"]) }, // RFC 9208 §4.1.3
+    Row { name: "ACL", when: |facts| facts.has(Abilities::ACL, &[]) }, // RFC 4314 §3
+    Row { name: "RIGHTS=texk", when: |facts| facts.has(Abilities::ACL, &["ACL", "RIGHTS"]) }, // RFC 4314 §5.1.1
+    // RFC 8440 §3: of the extended LIST.
+    Row { name: "LIST-MYRIGHTS", when: |facts| facts.has(Abilities::ACL, &["ACL", "LIST-EXTENDED"]) },
+    Row { name: "METADATA", when: |facts| facts.has(Abilities::METADATA, &[]) }, // RFC 5464 §1
+    Row { name: "METADATA-SERVER", when: |facts| facts.has(Abilities::METADATA, &[]) }, // RFC 5464 §1
+    // RFC 9590 §3: of the extended LIST.
+    Row { name: "LIST-METADATA", when: |facts| facts.has(Abilities::METADATA, &["METADATA", "LIST-EXTENDED"]) },
     // RFC 7162 §3.2.2, §3.2.3: nothing of it works without CONDSTORE or ENABLE.
     Row { name: "QRESYNC", when: |facts| facts.logged_in && facts.config.offers(&["CONDSTORE", "ENABLE"]) },
 ];
@@ -137,7 +157,10 @@ const TABLE: &[Row] = &[
 /// The capability a command belongs to; switching it off makes the command unknown.
 pub(crate) fn of_command(name: Name) -> Option<&'static str> {
     Some(match name {
+        Name::DeleteAcl | Name::GetAcl | Name::ListRights | Name::MyRights | Name::SetAcl => "ACL",
         Name::Enable => "ENABLE",
+        Name::GetQuota | Name::GetQuotaRoot => "QUOTA",
+        Name::SetQuota => "QUOTASET",
         Name::Id => "ID",
         Name::Idle => "IDLE",
         Name::Move | Name::UidMove => "MOVE",
@@ -154,8 +177,20 @@ pub(crate) fn of_command(name: Name) -> Option<&'static str> {
     })
 }
 
+/// The ability a command needs; without it the command is unknown.
+pub(crate) fn ability_of(name: Name) -> Abilities {
+    match name {
+        Name::DeleteAcl | Name::GetAcl | Name::ListRights | Name::MyRights | Name::SetAcl => Abilities::ACL,
+        Name::GetQuota | Name::GetQuotaRoot => Abilities::QUOTA,
+        Name::SetQuota => Abilities::QUOTA | Abilities::QUOTASET,
+        Name::GetMetadata | Name::SetMetadata => Abilities::METADATA,
+        _ => Abilities::empty(),
+    }
+}
+
 /// Whether the capabilities that a command's arguments belong to are all offered; else the arguments are unknown.
-pub(crate) fn knows(config: &Config, command: &Command<'_>) -> bool {
+pub(crate) fn knows(config: &Config, abilities: Abilities, command: &Command<'_>) -> bool {
+    let has = |ability, capabilities| abilities.contains(ability) && config.offers(capabilities);
     let condstore = || config.offers(&["CONDSTORE"]);
     let qresync = || config.offers(&["CONDSTORE", "ENABLE", "QRESYNC"]);
     let objectid = || config.offers(&["OBJECTID"]);
@@ -164,6 +199,7 @@ pub(crate) fn knows(config: &Config, command: &Command<'_>) -> bool {
     let status = |items: StatusItems| {
         (!items.contains(StatusItems::HIGHESTMODSEQ) || condstore())
             && (!items.contains(StatusItems::MAILBOXID) || objectid())
+            && (!items.contains(StatusItems::DELETED_STORAGE) || has(Abilities::QUOTA, &["QUOTA"]))
     };
     let saved = |set: &SequenceSet| !set.is_saved() || config.offers(&["SEARCHRES"]);
     match command {
@@ -210,7 +246,16 @@ pub(crate) fn knows(config: &Config, command: &Command<'_>) -> bool {
                 || config.offers(&["ESEARCH", "SORT", "ESORT", "CONTEXT=SORT"])
         }
         Command::Status { items, .. } => status(*items),
-        Command::List(arguments) => status(arguments.status),
+        Command::List(arguments) => {
+            let mine = arguments.returns.contains(ListReturn::MYRIGHTS);
+            status(arguments.status)
+                && (!mine || has(Abilities::ACL, &["ACL", "LIST-MYRIGHTS"]))
+                && (arguments.metadata.is_empty() || has(Abilities::METADATA, &["METADATA", "LIST-METADATA"]))
+        }
+        // RFC 5464 §1: METADATA is both, METADATA-SERVER the server's alone.
+        Command::Metadata(MetadataCommand::Get { mailbox, .. } | MetadataCommand::Set { mailbox, .. }) => {
+            config.offers(&["METADATA"]) || (mailbox.is_empty() && config.offers(&["METADATA-SERVER"]))
+        }
         _ => true,
     }
 }
@@ -310,7 +355,14 @@ mod tests {
 
     fn capabilities(config: &Config, connection: &Context, logged_in: bool) -> String {
         let mut out = BytesMut::new();
-        let facts = Facts { config, connection, compressed: false, logged_in, max_message: logged_in.then_some(1000) };
+        let facts = Facts {
+            config,
+            connection,
+            compressed: false,
+            logged_in,
+            max_message: logged_in.then_some(1000),
+            abilities: Abilities::empty(),
+        };
         write(&facts, &mut out);
         String::from_utf8(out.to_vec()).unwrap()
     }

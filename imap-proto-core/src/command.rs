@@ -11,29 +11,37 @@
 //! | `flags` | flag lists |
 //! | `modifiers` | what stands in parentheses behind SELECT, FETCH and STORE |
 //! | `url` | IMAP URLs of messages |
+//! | `quota`, `acl`, `metadata` | the arguments of these extensions' commands |
 //! | `fetch`, `search`, `sort`, `append`, `mailbox` | the arguments of these families |
 
+pub mod acl;
 pub mod append;
 mod cursor;
 pub mod fetch;
 pub mod flags;
 pub mod mailbox;
+pub mod metadata;
 pub mod modifiers;
+pub mod quota;
 pub mod search;
 mod sequence;
 pub mod sort;
 pub mod url;
 
+use mailstore_trait::acl::{Rights, RightsChange};
 use mailstore_trait::query::Algorithm;
 use smallvec::SmallVec;
 
+pub use acl::AclCommand;
 pub use append::{AppendEnd, AppendHead, AppendLine, AppendPiece, AppendPlace};
 pub use cursor::Text;
 pub(crate) use cursor::is_astring;
 pub use fetch::{BodySection, FetchItem, FetchItems, Part, Section, SectionOf, Spelling};
 pub use flags::FlagList;
 pub use mailbox::{ListArguments, ListReturn, ListSelect, STATUS_NAMES, StatusItems};
+pub use metadata::{MetadataCommand, WireEntry};
 pub use modifiers::{FetchModifiers, QResync, SelectParameters};
+pub use quota::QuotaCommand;
 pub use search::{PartialRange, SearchArguments, SearchKey, SearchReturn, SearchToken, When};
 pub use sequence::SequenceSet;
 pub use sort::Criteria;
@@ -168,6 +176,12 @@ pub enum Command<'a> {
     },
     /// NAMESPACE
     Namespace,
+    /// GETQUOTA, GETQUOTAROOT, SETQUOTA (RFC 9208).
+    Quota(QuotaCommand<'a>),
+    /// GETACL, SETACL, DELETEACL, LISTRIGHTS, MYRIGHTS (RFC 4314).
+    Acl(AclCommand<'a>),
+    /// GETMETADATA, SETMETADATA (RFC 5464).
+    Metadata(MetadataCommand<'a>),
     /// STATUS
     Status {
         /// Which.
@@ -293,6 +307,8 @@ pub enum Name {
     Create,
     /// DELETE
     Delete,
+    /// DELETEACL
+    DeleteAcl,
     /// ENABLE
     Enable,
     /// EXAMINE
@@ -301,12 +317,22 @@ pub enum Name {
     Expunge,
     /// FETCH
     Fetch,
+    /// GETACL
+    GetAcl,
+    /// GETMETADATA
+    GetMetadata,
+    /// GETQUOTA
+    GetQuota,
+    /// GETQUOTAROOT
+    GetQuotaRoot,
     /// ID
     Id,
     /// IDLE
     Idle,
     /// LIST
     List,
+    /// LISTRIGHTS
+    ListRights,
     /// LOGIN
     Login,
     /// LOGOUT
@@ -315,6 +341,8 @@ pub enum Name {
     Lsub,
     /// MOVE
     Move,
+    /// MYRIGHTS
+    MyRights,
     /// NAMESPACE
     Namespace,
     /// NOOP
@@ -327,6 +355,12 @@ pub enum Name {
     Search,
     /// SELECT
     Select,
+    /// SETACL
+    SetAcl,
+    /// SETMETADATA
+    SetMetadata,
+    /// SETQUOTA
+    SetQuota,
     /// SORT
     Sort,
     /// STARTTLS
@@ -467,23 +501,33 @@ fn plain_name(word: &[u8]) -> Option<Name> {
         b"COPY" => Name::Copy,
         b"CREATE" => Name::Create,
         b"DELETE" => Name::Delete,
+        b"DELETEACL" => Name::DeleteAcl,
         b"ENABLE" => Name::Enable,
         b"EXAMINE" => Name::Examine,
         b"EXPUNGE" => Name::Expunge,
         b"FETCH" => Name::Fetch,
+        b"GETACL" => Name::GetAcl,
+        b"GETMETADATA" => Name::GetMetadata,
+        b"GETQUOTA" => Name::GetQuota,
+        b"GETQUOTAROOT" => Name::GetQuotaRoot,
         b"ID" => Name::Id,
         b"IDLE" => Name::Idle,
         b"LIST" => Name::List,
+        b"LISTRIGHTS" => Name::ListRights,
         b"LOGIN" => Name::Login,
         b"LOGOUT" => Name::Logout,
         b"LSUB" => Name::Lsub,
         b"MOVE" => Name::Move,
+        b"MYRIGHTS" => Name::MyRights,
         b"NAMESPACE" => Name::Namespace,
         b"NOOP" => Name::Noop,
         b"RENAME" => Name::Rename,
         b"REPLACE" => Name::Replace,
         b"SEARCH" => Name::Search,
         b"SELECT" => Name::Select,
+        b"SETACL" => Name::SetAcl,
+        b"SETMETADATA" => Name::SetMetadata,
+        b"SETQUOTA" => Name::SetQuota,
         b"SORT" => Name::Sort,
         b"STARTTLS" => Name::StartTls,
         b"STATUS" => Name::Status,
@@ -619,6 +663,31 @@ fn arguments<'a>(name: Name, cursor: &mut Cursor<'a>, bounds: &Bounds) -> Result
                 Command::Xlist { reference, pattern }
             }
         }
+        Name::GetQuota => Command::Quota(QuotaCommand::Of(cursor.astring()?)),
+        Name::GetQuotaRoot => Command::Quota(QuotaCommand::RootOf(cursor.astring()?)),
+        Name::SetQuota => {
+            let root = cursor.astring()?;
+            cursor.space()?;
+            Command::Quota(QuotaCommand::Set { root, limits: quota::limits(cursor, bounds)? })
+        }
+        Name::GetAcl => Command::Acl(AclCommand::Of(cursor.astring()?)),
+        Name::MyRights => Command::Acl(AclCommand::Mine(cursor.astring()?)),
+        Name::ListRights => {
+            let (mailbox, identifier) = two(cursor, Cursor::astring)?;
+            Command::Acl(AclCommand::List { mailbox, identifier })
+        }
+        Name::SetAcl => {
+            let (mailbox, identifier) = two(cursor, Cursor::astring)?;
+            cursor.space()?;
+            Command::Acl(AclCommand::Set { mailbox, identifier, change: acl::change(cursor)?, delete: false })
+        }
+        Name::DeleteAcl => {
+            let (mailbox, identifier) = two(cursor, Cursor::astring)?;
+            let change = RightsChange::Replace(Rights::empty());
+            Command::Acl(AclCommand::Set { mailbox, identifier, change, delete: true })
+        }
+        Name::GetMetadata => Command::Metadata(metadata::get(cursor, bounds)?),
+        Name::SetMetadata => Command::Metadata(metadata::set(cursor, bounds)?),
         Name::Status => {
             let mailbox = cursor.astring()?;
             cursor.space()?;

@@ -32,6 +32,10 @@ pub struct Config {
     /// Capabilities to leave out, as they are announced (`IDLE`, `STATUS=SIZE`), but those with values by their name alone
     /// (`AUTH`, `APPENDLIMIT`). Their commands are unknown then.
     pub disabled: BTreeSet<String>,
+    /// Above the mailboxes of other users, each below their name (RFC 2342 §5); empty for no such namespace.
+    pub other_users: String,
+    /// Above the mailboxes that are nobody's; empty for no such namespace.
+    pub shared: String,
     /// How far a client may go.
     pub limits: Limits,
 }
@@ -61,6 +65,8 @@ impl Default for Config {
             ],
             allow_cleartext: false,
             disabled: BTreeSet::new(),
+            other_users: "Other Users".into(),
+            shared: "Shared".into(),
             limits: Limits::default(),
         }
     }
@@ -128,6 +134,8 @@ pub struct Limits {
     pub uid_batch: u32,
     /// Batches of UIDs to be told at once (RFC 10022 §3.1: of at least 100,000 messages).
     pub uid_batches: u32,
+    /// Mailboxes whose annotations LIST asks for at once.
+    pub annotated: usize,
     /// Octets of a message to ask for at once.
     pub read: usize,
     /// Rows to ask for at once.
@@ -179,6 +187,7 @@ impl Default for Limits {
             inline: 16 * 1024,
             uid_batch: 500,
             uid_batches: 10_000,
+            annotated: 50,
             read: 64 * 1024,
             rows: 1000,
             login: Duration::from_secs(60),

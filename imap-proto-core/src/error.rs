@@ -56,6 +56,10 @@ pub enum Expected {
     SortKey,
     /// Something STATUS can tell.
     StatusItem,
+    /// Letters that stand for rights.
+    Rights,
+    /// The name of an annotation.
+    Entry,
     /// An option of this command.
     Option,
     /// An IMAP URL of a message on this server.
@@ -90,6 +94,8 @@ impl fmt::Display for Expected {
             Expected::SearchKey => "a search key",
             Expected::SortKey => "a sort criterion",
             Expected::StatusItem => "a status item",
+            Expected::Rights => "known rights",
+            Expected::Entry => "an entry name",
             Expected::Option => "a known option",
             Expected::Url => "a message's URL",
             Expected::Text => "text in the charset",

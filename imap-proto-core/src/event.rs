@@ -28,6 +28,11 @@ pub enum Event {
         /// Messages in the view.
         exists: u32,
     },
+    /// From now on the driver passes change hints of this account instead: a mailbox of it is selected.
+    Watch {
+        /// Whose.
+        account: AccountId,
+    },
     /// A message was appended.
     Appended {
         /// Its octets.

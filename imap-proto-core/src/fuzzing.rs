@@ -6,18 +6,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use mailstore_trait::acl::{Allowed, Rights};
 use mailstore_trait::change::{ChangeKind, ChangePage, ChangeRecord};
 use mailstore_trait::flags::{FlagSet, SystemFlags};
 use mailstore_trait::folder::{Counts, Folder, FolderList, FolderView, Role};
 use mailstore_trait::id::{AccountId, EmailId, FolderId, ItemId, ModSeq, ThreadId, Uid, UidValidity};
 use mailstore_trait::item::{ItemPage, ItemPageBuilder, RowHead, RowParts};
+use mailstore_trait::metadata::{Entry, Subject};
 use mailstore_trait::mime::{self, Scanner};
+use mailstore_trait::quota::{Quota, QuotaLimits, QuotaUsage};
 use mailstore_trait::session::{LayerInfo, Output, Peer, Session};
 use mailstore_trait::uid_set::UidSet;
 
 use crate::command::{self, AppendPlace, Bounds};
 use crate::frame::{Frame, Framer};
-use crate::request::{Answered, Appended, Authenticated, Expunged, FlagsSet, Found, Refusal, SaslStep, Transferred};
+use crate::request::{
+    Abilities, Answered, Appended, Authenticated, Expunged, FlagsSet, Found, Identified, IdentifierOf, Located,
+    MetadataRefusal, Owner, Refusal, SaslStep, Share, Transferred,
+};
 use crate::{Config, News, Request, Server};
 
 /// Mailbox names in modified UTF-7, both ways.
@@ -351,7 +357,7 @@ impl<'s> Store<'s> {
             return request.decline();
         }
         self.change += 1;
-        let authenticated = Authenticated::new(self.account, "a".into(), 1 << 20, 100);
+        let authenticated = Authenticated::new(self.account, "a".into(), 1 << 20, 100).with_abilities(Abilities::all());
         match request {
             Request::Login(pending) => pending.answer(Ok(authenticated)),
             Request::Sasl(pending) if luck.is_multiple_of(2) => {
@@ -413,13 +419,53 @@ impl<'s> Store<'s> {
             Request::RenameInbox(pending) => pending.answer(Ok(self.folder())),
             Request::DeleteFolder(pending) => pending.answer(Ok(())),
             Request::Subscribe(pending) => pending.answer(Ok(())),
+            Request::Locate(pending) => pending.answer(Ok(self.located(luck))),
+            Request::Shares(pending) => {
+                let share = |owner, luck| Share { owner, located: self.located(luck) };
+                let shares = [share(Owner::User("b@c".into()), luck), share(Owner::Shared, luck / 2)];
+                pending.answer(Ok(shares.into()))
+            }
+            Request::GetQuota(pending) => pending.answer(Ok(quota(luck))),
+            Request::SetQuota(pending) => pending.answer(Ok(quota(luck))),
+            Request::DeletedOctets(pending) => pending.answer(Ok(vec![(self.folder, luck as u64)])),
+            Request::Acl(pending) => {
+                let rights = Rights::from_bits_truncate(u16::try_from(luck % 2048).unwrap_or(0));
+                pending.answer(Ok(vec![Identified { identifier: "-b@c \"".into(), rights }]))
+            }
+            Request::ChangeAcl(pending) => pending.answer(Ok(())),
+            Request::Identify(pending) if luck.is_multiple_of(2) => pending.answer(Ok(IdentifierOf::Owner)),
+            Request::Identify(pending) => pending.answer(Ok(IdentifierOf::Other)),
+            Request::Metadata(pending) => {
+                let subject = pending.query.subjects.first().copied().unwrap_or(Subject::Server);
+                let named = pending.query.wanted.iter().filter_map(|wanted| Some((wanted.scope, wanted.name.clone()?)));
+                let value = Bytes::from_static(if luck.is_multiple_of(2) { b"a\0b" } else { b"a\r\n\"b" });
+                let entries = named.map(|(scope, name)| Entry { subject, scope, name, value: value.clone() });
+                let entries = entries.collect();
+                pending.answer(Ok(entries))
+            }
+            Request::SetMetadata(pending) if luck.is_multiple_of(3) => {
+                pending.answer(Err(MetadataRefusal::TooLarge(luck as u64)))
+            }
+            Request::SetMetadata(pending) => pending.answer(Ok(())),
             request @ Request::AppendAbandon(_) => request.decline(),
         }
+    }
+
+    fn located(&self, luck: usize) -> Located {
+        let rights = Rights::from_bits_truncate(u16::try_from(luck % 2048).unwrap_or(0));
+        Located { account: self.account, allowed: Allowed::Shared(vec![(self.folder, rights | Rights::LOOKUP)]) }
     }
 
     fn transferred(&self, uids: &UidSet) -> Transferred {
         Transferred { uid_validity: UidValidity::MIN, from: uids.clone(), to: uids.clone(), upto: self.modseq() }
     }
+}
+
+fn quota(luck: usize) -> Quota {
+    let luck = luck as u64;
+    let some = |bit: u64| (luck & bit != 0).then_some(luck);
+    let limits = QuotaLimits::none().with_storage(some(1)).with_messages(some(2)).with_folders(some(4));
+    Quota::new(limits, QuotaUsage::new(luck, luck / 2, 1))
 }
 
 #[cfg(test)]

@@ -11,11 +11,19 @@
 //! | reading | [`Folders`], [`View`], [`Items`], [`ReadBody`], [`Changes`], [`Search`] |
 //! | messages | [`SetFlags`], [`Copy`](struct@Copy), [`Move`], [`Expunge`] |
 //! | appending | [`AppendOpen`], [`AppendChunk`]…, then [`AppendCommit`] or [`AppendAbandon`] |
+//! | other people's mailboxes | [`Locate`], [`Shares`] |
+//! | abilities | [`GetQuota`], [`SetQuota`], [`DeletedOctets`]; [`Acl`], [`ChangeAcl`], [`Identify`]; [`Metadata`], [`SetMetadata`] |
 //! | folders | [`CreateFolder`], [`RenameFolder`], [`RenameInbox`], [`DeleteFolder`], [`Subscribe`] |
+
+mod abilities;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+pub use abilities::{
+    Abilities, Acl, ChangeAcl, DeletedOctets, GetQuota, Identified, IdentifierOf, Identify, Locate, Located, Metadata,
+    MetadataRefusal, Owner, SetMetadata, SetQuota, Share, Shares,
+};
 use bytes::Bytes;
 use mailstore_trait::change::{ChangePage, ChangesOptions};
 use mailstore_trait::date::DateTime;
@@ -24,7 +32,9 @@ use mailstore_trait::flags::{FlagChange, FlagSet};
 use mailstore_trait::folder::{Folder, FolderList, FolderView, Role};
 use mailstore_trait::id::{AccountId, EmailId, FolderId, ModSeq, Uid, UidValidity};
 use mailstore_trait::item::{ItemPage, ItemsOptions};
+use mailstore_trait::metadata::Entry;
 use mailstore_trait::query::Filter;
+use mailstore_trait::quota::Quota;
 use mailstore_trait::sasl::Secret;
 use mailstore_trait::session::LayerInfo;
 use mailstore_trait::uid_set::UidSet;
@@ -72,6 +82,26 @@ mailstore_trait::questions! {
     DeleteFolder -> Result<(), Refusal>, refused by Err(Refusal::Unavailable);
     /// Subscribe to a name or end that.
     Subscribe -> Result<(), Refusal>, refused by Err(Refusal::Unavailable);
+    /// Whose mailboxes a name below a namespace means.
+    Locate -> Result<Located, Refusal>, refused by Err(Refusal::Unavailable);
+    /// Everybody whose mailboxes may be seen.
+    Shares -> Result<Vec<Share>, Refusal>, refused by Err(Refusal::Unavailable);
+    /// Limits and usage.
+    GetQuota -> Result<Quota, Refusal>, refused by Err(Refusal::Unavailable);
+    /// Set limits.
+    SetQuota -> Result<Quota, Refusal>, refused by Err(Refusal::Unavailable);
+    /// What an EXPUNGE would give back.
+    DeletedOctets -> Result<Vec<(FolderId, u64)>, Refusal>, refused by Err(Refusal::Unavailable);
+    /// A folder's list of rights.
+    Acl -> Result<Vec<Identified>, Refusal>, refused by Err(Refusal::Unavailable);
+    /// Change a folder's list of rights.
+    ChangeAcl -> Result<(), Refusal>, refused by Err(Refusal::Unavailable);
+    /// Whether an identifier is somebody.
+    Identify -> Result<IdentifierOf, Refusal>, refused by Err(Refusal::Unavailable);
+    /// Annotations.
+    Metadata -> Result<Vec<Entry>, Refusal>, refused by Err(Refusal::Unavailable);
+    /// Set annotations.
+    SetMetadata -> Result<(), MetadataRefusal>, refused by Err(MetadataRefusal::Refused(Refusal::Unavailable));
 }
 
 /// LOGIN (RFC 9051 §6.2.3): whether this name and password are somebody's.
@@ -137,13 +167,29 @@ pub struct Authenticated {
     pub disabled: BTreeSet<String>,
     /// The IMAP URL of the server that has their own mailboxes, where this one has others only (RFC 2221 §4).
     pub referral: Option<String>,
+    /// What else there is for this client.
+    pub abilities: Abilities,
 }
 
 impl Authenticated {
     /// Somebody whose store takes messages of up to `max_message` octets and changes `max_ops` messages at once.
     #[must_use]
     pub fn new(account: AccountId, user: String, max_message: u64, max_ops: usize) -> Authenticated {
-        Authenticated { account, user, max_message, max_ops, disabled: BTreeSet::new(), referral: None }
+        Authenticated {
+            account,
+            user,
+            max_message,
+            max_ops,
+            disabled: BTreeSet::new(),
+            referral: None,
+            abilities: Abilities::empty(),
+        }
+    }
+
+    /// The same with these abilities.
+    #[must_use]
+    pub fn with_abilities(self, abilities: Abilities) -> Authenticated {
+        Authenticated { abilities, ..self }
     }
 }
 
@@ -297,6 +343,8 @@ pub struct FlagsSet {
 pub struct Copy {
     /// Whose.
     pub account: AccountId,
+    /// To whom; the same unless one of them is shared.
+    pub to_account: AccountId,
     /// Where they are.
     pub from: FolderId,
     /// Which; those not there are passed over.
@@ -312,6 +360,8 @@ pub struct Copy {
 pub struct Move {
     /// Whose.
     pub account: AccountId,
+    /// To whom; the same unless one of them is shared.
+    pub to_account: AccountId,
     /// Where they are.
     pub from: FolderId,
     /// Which; those not there are passed over.
@@ -329,7 +379,7 @@ pub struct Transferred {
     pub from: UidSet,
     /// Their new UIDs.
     pub to: UidSet,
-    /// The account's change counter after the commit.
+    /// The change counter of the account they came from, after the commit.
     pub upto: ModSeq,
 }
 
@@ -551,6 +601,7 @@ impl From<&ReadError> for Refusal {
     fn from(error: &ReadError) -> Refusal {
         match error {
             ReadError::NotFound => Refusal::NotFound,
+            ReadError::Denied => Refusal::Denied,
             ReadError::Gap { .. } => Refusal::Gap,
             ReadError::Busy { .. } => Refusal::Busy,
             ReadError::Corrupt { .. } => Refusal::Corrupt,
@@ -595,6 +646,7 @@ impl From<OpError> for Refusal {
             OpError::Cycle => Refusal::Cycle,
             OpError::IllegalName => Refusal::IllegalName,
             OpError::Conflict => Refusal::Conflict,
+            OpError::Denied => Refusal::Denied,
             OpError::OverQuota => Refusal::OverQuota,
             OpError::Limit => Refusal::Limit,
             _ => Refusal::Unavailable,

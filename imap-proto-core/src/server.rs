@@ -18,6 +18,7 @@
 //! | `sync` | catches up with the store and tells the client, before each tagged answer |
 //! | the others | one family of commands each |
 
+mod ability;
 mod append;
 mod condstore;
 mod discard;
@@ -27,6 +28,7 @@ mod fetch;
 mod idle;
 mod layer;
 mod list;
+mod locate;
 mod login;
 mod mailbox;
 mod message_limit;
@@ -137,6 +139,9 @@ impl Server {
             name: Name::Noop,
             login: None,
             view: None,
+            selected: None,
+            placed: None,
+            watched: None,
             condstore: false,
             qresync: false,
             quoted: Quoted::Ascii,
@@ -321,6 +326,9 @@ fn is_commit(request: &Request) -> bool {
             | Request::RenameInbox(_)
             | Request::DeleteFolder(_)
             | Request::Subscribe(_)
+            | Request::SetQuota(_)
+            | Request::ChangeAcl(_)
+            | Request::SetMetadata(_)
     )
 }
 
@@ -353,7 +361,7 @@ impl Session for Server {
 
     fn notify(&mut self, news: News) {
         match news {
-            News::Hint { account, upto } if self.core.account() == Some(account) => {
+            News::Hint { account, upto } if self.core.view_account() == Some(account) => {
                 self.core.hint = self.core.hint.max(Some(upto));
             }
             News::Hint { .. } => {}

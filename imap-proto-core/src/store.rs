@@ -11,7 +11,9 @@
 //! | search | `store/search.rs` |
 //! | flags, copies, removals, folders | `store/write.rs` |
 //! | appending | `store/append.rs` |
+//! | other people's mailboxes, quotas, rights, annotations | `store/abilities.rs` |
 
+mod abilities;
 mod append;
 mod login;
 mod read;
@@ -29,12 +31,15 @@ use mailstore_trait::auth::{Authenticator, Login};
 use mailstore_trait::directory::Principal;
 use mailstore_trait::environment::Environment;
 use mailstore_trait::error::{CommitError, ReadError, UploadError};
+use mailstore_trait::guard::Guard;
 use mailstore_trait::id::{AccountId, ModSeq};
+use mailstore_trait::metadata::MetadataLimits;
 use mailstore_trait::query::Budget;
 use mailstore_trait::session::{Fulfil, Peer, Session};
 use mailstore_trait::store::MailStore;
 
 use crate::request::{Answered, Refusal, Request};
+pub use abilities::Sharing;
 use append::Appending;
 use search::Underway;
 
@@ -48,11 +53,21 @@ pub struct Limits {
     pub repeats: usize,
     /// Octets to read at a time where a message has to be scanned again.
     pub piece: usize,
+    /// Annotations of one mailbox, or of the server, in each scope. RFC 5464 §4.1 asks for at least 10 of 1,024 octets.
+    pub metadata: MetadataLimits,
+    /// Accounts whose shared mailboxes one LIST tells.
+    pub shares: usize,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { search: Budget::default(), repeats: 3, piece: 64 * 1024 }
+        Limits {
+            search: Budget::default(),
+            repeats: 3,
+            piece: 64 * 1024,
+            metadata: MetadataLimits::default(),
+            shares: 1000,
+        }
     }
 }
 
@@ -83,7 +98,12 @@ pub type Decide = Box<dyn FnMut(&Principal) -> Terms + Send>;
 
 /// Answers the questions of one session. One for each connection.
 pub struct Fulfiller {
+    /// Without a guard; only logins look at it.
+    whole: Arc<dyn MailStore>,
+    /// Behind the guard, once somebody is logged in.
     store: Arc<dyn MailStore>,
+    guard: Option<Arc<Guard<Arc<dyn MailStore>>>>,
+    sharing: Option<Sharing>,
     environment: Arc<dyn Environment>,
     login: Login,
     limits: Limits,
@@ -110,7 +130,10 @@ impl Fulfiller {
         let mut login = Login::new(authenticator, Arc::clone(&environment), "imap", peer);
         login.allow_cleartext();
         Fulfiller {
+            whole: Arc::clone(&store),
             store,
+            guard: None,
+            sharing: None,
             environment,
             login,
             limits: Limits::default(),
@@ -126,6 +149,12 @@ impl Fulfiller {
     #[must_use]
     pub fn with_limits(self, limits: Limits) -> Fulfiller {
         Fulfiller { limits, ..self }
+    }
+
+    /// The same for a house in which mailboxes are shared and people set quotas.
+    #[must_use]
+    pub fn with_sharing(self, sharing: Sharing) -> Fulfiller {
+        Fulfiller { sharing: Some(sharing), ..self }
     }
 
     /// The same with somebody who hears of the store's faults.
@@ -226,6 +255,46 @@ impl Fulfiller {
             Request::Subscribe(pending) => {
                 let (query, reply) = pending.split();
                 reply.answer(self.subscribe(query).await)
+            }
+            Request::Locate(pending) => {
+                let (query, reply) = pending.split();
+                reply.answer(self.locate(query).await)
+            }
+            Request::Shares(pending) => {
+                let (query, reply) = pending.split();
+                reply.answer(self.shares(query).await)
+            }
+            Request::GetQuota(pending) => {
+                let (query, reply) = pending.split();
+                reply.answer(self.quota(query).await)
+            }
+            Request::SetQuota(pending) => {
+                let (query, reply) = pending.split();
+                reply.answer(self.set_quota(query).await)
+            }
+            Request::DeletedOctets(pending) => {
+                let (query, reply) = pending.split();
+                reply.answer(self.deleted_octets(query).await)
+            }
+            Request::Acl(pending) => {
+                let (query, reply) = pending.split();
+                reply.answer(self.acl(query).await)
+            }
+            Request::ChangeAcl(pending) => {
+                let (query, reply) = pending.split();
+                reply.answer(self.change_acl(query).await)
+            }
+            Request::Identify(pending) => {
+                let (query, reply) = pending.split();
+                reply.answer(self.identify(query).await)
+            }
+            Request::Metadata(pending) => {
+                let (query, reply) = pending.split();
+                reply.answer(self.metadata(query).await)
+            }
+            Request::SetMetadata(pending) => {
+                let (query, reply) = pending.split();
+                reply.answer(self.set_metadata(query).await)
             }
         }
     }

@@ -44,6 +44,10 @@ fn with_subject(test: impl Fn(&Subject<'_, Server>)) {
         for name in ["one", "two", "big"] {
             renewed.deliver("INBOX", &message_named(name), FlagSet::new());
         }
+        renewed.share();
+        for act in ["fred make Work", "fred deliver Work one", "fred grant Work tim@example.org lrswi"] {
+            renewed.act(act).unwrap();
+        }
         *world.borrow_mut() = renewed;
         Server::new(Arc::new(small()), &peer(false))
     };
@@ -69,32 +73,36 @@ const REV2: &[u8] = b"a LOGIN tim@example.org tanstaafl\r\nb ENABLE IMAP4rev2\r\
 const AWAY: &[u8] = b"a LOGIN tim@example.org tanstaafl\r\nb ENABLE QRESYNC\r\nc SELECT INBOX (QRESYNC (1610612735 4 1:9 (1 1)))\r\n\
     d STORE 1:2 (UNCHANGEDSINCE 5) +FLAGS.SILENT (\\Deleted)\r\ne UID EXPUNGE 1:2\r\nf UID FETCH 1:* (FLAGS) (CHANGEDSINCE 1 VANISHED)\r\n\
     g SEARCH MODSEQ 2\r\nh STATUS Sent (HIGHESTMODSEQ)\r\ni LOGOUT\r\n";
+const SHARED: &[u8] = b"a LOGIN tim@example.org tanstaafl\r\nb GETQUOTAROOT INBOX\r\nc SETACL INBOX fred@example.org lr\r\nd GETACL INBOX\r\n\
+    e LISTRIGHTS INBOX anyone\r\nf SETMETADATA INBOX (/shared/comment {3+}\r\nabc)\r\ng GETMETADATA INBOX (/shared/comment)\r\n\
+    h SELECT \"Other Users/fred@example.org/Work\"\r\ni COPY 1 INBOX\r\nj APPEND \"Other Users/fred@example.org/Work\" {12+}\r\nA: b\r\n\r\nhi\r\n\r\n\
+    k LIST \"\" * RETURN (MYRIGHTS METADATA (/shared/comment) STATUS (DELETED-STORAGE RECENT))\r\nl STATUS Shared/None (MESSAGES)\r\nm LOGOUT\r\n";
 const WRONG: &[u8] = b"\r\na NONSENSE {3+}\r\nabc\r\nb LOGIN tim@example.org tanstaafl\r\nc APPEND nowhere {4+}\r\nabcd\r\nd LIST \"\" {2000+}\r\n";
 
 #[test]
 fn every_split_says_the_same() {
-    for script in [READING, WRITING, PARTS, TREE, REV2, AWAY, WRONG] {
+    for script in [READING, WRITING, PARTS, TREE, REV2, AWAY, SHARED, WRONG] {
         with_subject(|subject| every_split(subject, script));
     }
 }
 
 #[test]
 fn the_window_is_never_exceeded() {
-    for script in [READING, WRITING, PARTS, TREE, REV2, AWAY, WRONG] {
+    for script in [READING, WRITING, PARTS, TREE, REV2, AWAY, SHARED, WRONG] {
         with_subject(|subject| window_is_kept(subject, script, WINDOW));
     }
 }
 
 #[test]
 fn every_question_has_a_worst_answer() {
-    for script in [READING, WRITING, PARTS, TREE, REV2, AWAY, WRONG] {
+    for script in [READING, WRITING, PARTS, TREE, REV2, AWAY, SHARED, WRONG] {
         with_subject(|subject| worst_answers(subject, script));
     }
 }
 
 #[test]
 fn silence_ends_at_a_deadline() {
-    for script in [READING, WRITING, PARTS, TREE, REV2, AWAY, WRONG] {
+    for script in [READING, WRITING, PARTS, TREE, REV2, AWAY, SHARED, WRONG] {
         with_subject(|subject| silence_ends(subject, script, Duration::from_secs(4 * 3600)));
     }
 }

@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::cursor::{Cursor, Result, Text};
+use super::metadata::{self, Entries};
 use super::{Bounds, Expected};
 
 bitflags::bitflags! {
@@ -29,6 +30,8 @@ bitflags::bitflags! {
         const HIGHESTMODSEQ = 256;
         /// `MAILBOXID`
         const MAILBOXID = 512;
+        /// `DELETED-STORAGE` (RFC 9208 §4.1.4)
+        const DELETED_STORAGE = 1 << 15;
     }
 
     /// Which names LIST looks for (RFC 5258 §3.1, RFC 6154 §2).
@@ -53,11 +56,13 @@ bitflags::bitflags! {
         const CHILDREN = 2;
         /// `SPECIAL-USE`
         const SPECIAL_USE = 4;
+        /// `MYRIGHTS` (RFC 8440)
+        const MYRIGHTS = 8;
     }
 }
 
 /// The names of [`StatusItems`].
-pub const STATUS_NAMES: [(StatusItems, &str); 10] = [
+pub const STATUS_NAMES: [(StatusItems, &str); 11] = [
     (StatusItems::MESSAGES, "MESSAGES"),
     (StatusItems::RECENT, "RECENT"),
     (StatusItems::UIDNEXT, "UIDNEXT"),
@@ -68,6 +73,7 @@ pub const STATUS_NAMES: [(StatusItems, &str); 10] = [
     (StatusItems::APPENDLIMIT, "APPENDLIMIT"),
     (StatusItems::HIGHESTMODSEQ, "HIGHESTMODSEQ"),
     (StatusItems::MAILBOXID, "MAILBOXID"),
+    (StatusItems::DELETED_STORAGE, "DELETED-STORAGE"),
 ];
 
 /// A LIST, plain or extended.
@@ -83,6 +89,8 @@ pub struct ListArguments<'a> {
     pub returns: ListReturn,
     /// STATUS of each selectable name (RFC 5819).
     pub status: StatusItems,
+    /// Annotations of each name (RFC 9590).
+    pub metadata: Entries,
     /// Whether any of RFC 5258's syntax was used.
     pub extended: bool,
 }
@@ -129,7 +137,7 @@ pub(crate) fn list<'a>(cursor: &mut Cursor<'a>, bounds: &Bounds) -> Result<ListA
     } else {
         patterns.push(cursor.list_mailbox()?);
     }
-    let (mut returns, mut status) = (ListReturn::empty(), StatusItems::empty());
+    let (mut returns, mut status, mut metadata) = (ListReturn::empty(), StatusItems::empty(), Entries::new());
     let mut before = *cursor;
     if before.eat(b' ') && before.eat_word(b"RETURN") {
         *cursor = before;
@@ -141,6 +149,11 @@ pub(crate) fn list<'a>(cursor: &mut Cursor<'a>, bounds: &Bounds) -> Result<ListA
                 b"SUBSCRIBED" => returns |= ListReturn::SUBSCRIBED,
                 b"CHILDREN" => returns |= ListReturn::CHILDREN,
                 b"SPECIAL-USE" => returns |= ListReturn::SPECIAL_USE,
+                b"MYRIGHTS" => returns |= ListReturn::MYRIGHTS,
+                b"METADATA" => {
+                    cursor.space()?;
+                    metadata = metadata::entries(cursor, bounds)?;
+                }
                 b"STATUS" => {
                     cursor.space()?;
                     status = status_items(cursor)?;
@@ -150,7 +163,7 @@ pub(crate) fn list<'a>(cursor: &mut Cursor<'a>, bounds: &Bounds) -> Result<ListA
             Ok(())
         })?;
     }
-    Ok(ListArguments { select, reference, patterns, returns, status, extended })
+    Ok(ListArguments { select, reference, patterns, returns, status, metadata, extended })
 }
 
 /// Words up to `)`, in upper case, each with what `one` takes behind it.

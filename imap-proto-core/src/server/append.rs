@@ -147,11 +147,24 @@ impl Append {
         Ok(())
     }
 
+    /// The name it goes to, as it was sent.
+    pub(super) fn mailbox(&self) -> &[u8] {
+        &self.mailbox
+    }
+
+    /// Nothing is taken: there is nowhere to put it.
+    pub(super) fn nowhere(mut self: Box<Self>, core: &mut Core, reply: Reply) -> Step {
+        self.refuse(core, reply)
+    }
+
     pub(super) fn poll(&mut self, core: &mut Core) -> Step {
         let Some(account) = core.account() else { return self.refuse(core, Reply::bad("Log in first")) };
         match std::mem::replace(&mut self.stage, Stage::Await) {
             // RFC 7889: refused before the client sends it.
             Stage::Start if self.left > core.max_message() => self.refuse(core, Refusal::TooLarge.into()),
+            Stage::Start if self.replaces.is_some() && core.view_account() != Some(account) => {
+                self.refuse(core, Reply::no("CANNOT", "Not into another namespace"))
+            }
             Stage::Start => {
                 core.inbox.set_window(core.config.limits.window.max(core.max_line()));
                 core.ask(Folders { account })
@@ -433,8 +446,9 @@ impl Append {
         for (_, size) in &self.messages {
             core.event(Event::Appended { size: *size });
         }
+        let viewed = self.folder.is_some_and(|folder| core.views(folder));
         if let Some(view) = &mut core.view {
-            if Some(view.folder()) == self.folder {
+            if viewed {
                 view.note_own_commit(appended.upto);
             }
             if let Some(replaced) = self.replaces {

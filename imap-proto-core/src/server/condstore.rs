@@ -26,7 +26,7 @@ pub(super) fn modseq(value: u64) -> ModSeq {
 /// # Errors
 /// The answer to a command whose arguments are switched off or not enabled.
 pub(super) fn note(core: &mut Core, command: &Command<'_>) -> Result<(), Reply> {
-    if !capability::knows(&core.config, command) {
+    if !capability::knows(&core.config, core.abilities(), command) {
         return Err(Reply::bad("Unknown option"));
     }
     let qresync = match command {

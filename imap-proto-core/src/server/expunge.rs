@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use mailstore_trait::acl::Rights;
 use mailstore_trait::flags::SystemFlags;
 use mailstore_trait::query::{Filter, Test};
 use mailstore_trait::session::CloseReason;
@@ -14,7 +15,7 @@ use super::state::{Core, Flow, Progress, Step, finish};
 use super::store::refused;
 use super::sync::Finish;
 use crate::command::SequenceSet;
-use crate::request::{self, Answer};
+use crate::request::{self, Answer, Refusal};
 use crate::response::Reply;
 
 /// Messages that are being removed.
@@ -42,6 +43,10 @@ impl Expunge {
         if view.is_read_only() {
             return finish(Reply::no("READ-ONLY", "The mailbox is read-only"));
         }
+        // RFC 4314 §4: EXPUNGE needs `e`.
+        if !core.view_rights().contains(Rights::EXPUNGE) {
+            return finish(Reply::from(Refusal::Denied));
+        }
         let scope = set.map_or_else(|| view.uids().to_set(), |set| view.resolve(true, set).unwrap_or_default());
         Step::Go(Expunge::flow(false, set.is_some(), scope))
     }
@@ -49,7 +54,9 @@ impl Expunge {
     pub(super) fn close(core: &mut Core) -> Step {
         let Some(view) = &core.view else { return finish(Reply::bad("No mailbox is selected")) };
         // RFC 9051 §6.4.1: nothing is removed from a mailbox opened with EXAMINE.
-        let scope = if view.is_read_only() { UidSet::new() } else { view.uids().to_set() };
+        // RFC 4314 §4: nor where the client may not expunge.
+        let kept = view.is_read_only() || !core.view_rights().contains(Rights::EXPUNGE);
+        let scope = if kept { UidSet::new() } else { view.uids().to_set() };
         Step::Go(Expunge::flow(true, false, scope))
     }
 

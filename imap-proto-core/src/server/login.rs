@@ -140,6 +140,7 @@ fn challenge(core: &mut Core, octets: &Bytes) {
 pub(super) fn unauthenticate(core: &mut Core) -> Step {
     core.login = None;
     core.view = None;
+    (core.selected, core.placed, core.watched) = (None, None, None);
     core.hint = None;
     core.config = std::sync::Arc::clone(&core.listener);
     (core.condstore, core.qresync) = (false, false);

@@ -14,6 +14,8 @@ pub(super) struct Mailbox {
     action: Action,
     /// The name as the client wrote it, where the mailbox's is another.
     old_name: Option<String>,
+    /// Whether the selected mailbox is being deleted.
+    leaves: bool,
     stage: Stage,
 }
 
@@ -86,7 +88,7 @@ impl Mailbox {
     }
 
     fn flow(action: Action, old_name: Option<String>) -> Step {
-        Step::Go(Flow::Mailbox(Box::new(Mailbox { action, old_name, stage: Stage::Start })))
+        Step::Go(Flow::Mailbox(Box::new(Mailbox { action, old_name, leaves: false, stage: Stage::Start })))
     }
 
     pub(super) fn poll(&mut self, core: &mut Core) -> Step {
@@ -115,6 +117,10 @@ impl Mailbox {
                 finish(Reply::ok("RENAME completed"))
             }
             Stage::Answered(Answer::DeleteFolder(Ok(()))) => {
+                // RFC 2180 §3.1: who deletes the mailbox that is selected has none selected afterwards.
+                if self.leaves {
+                    core.view = None;
+                }
                 self.tell(core, None);
                 finish(Reply::ok("DELETE completed"))
             }
@@ -168,10 +174,7 @@ impl Mailbox {
                 }
                 Some(folder) => {
                     let folder = folder.id;
-                    // RFC 2180 §3.1: who deletes the mailbox that is selected has none selected afterwards.
-                    if core.view.as_ref().is_some_and(|view| view.folder() == folder) {
-                        core.view = None;
-                    }
+                    self.leaves = core.views(folder);
                     core.ask(DeleteFolder { account, folder })
                 }
             },

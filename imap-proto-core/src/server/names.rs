@@ -11,6 +11,7 @@ use mailstore_trait::id::FolderId;
 use unicode_normalization::is_nfc;
 
 use super::state::Core;
+use crate::request::{Abilities, Owner};
 use crate::response::Quoted;
 use crate::utf7;
 
@@ -25,8 +26,55 @@ pub(super) fn path(core: &Core, name: &[u8]) -> Option<Vec<String>> {
         return None;
     }
     let name = decode(core, name)?;
-    let path = split(&name);
-    (!path.iter().any(String::is_empty)).then_some(path)
+    let path = within(core, split(&name))?;
+    (!path.is_empty() && !path.iter().any(String::is_empty)).then_some(path)
+}
+
+/// The path inside the account the running command works on: what lies in another namespace has its name from there on.
+/// Nothing when it lies elsewhere.
+pub(super) fn within(core: &Core, mut path: Vec<String>) -> Option<Vec<String>> {
+    if let Some(placed) = &core.placed {
+        if !path.starts_with(&placed.prefix) {
+            return None;
+        }
+        path.drain(..placed.prefix.len());
+        if let Some(first) = path.first_mut().filter(|first| first.eq_ignore_ascii_case("INBOX")) {
+            "INBOX".clone_into(first);
+        }
+    }
+    Some(path)
+}
+
+/// The name of a path, with the namespace it lies in.
+pub(super) fn full(core: &Core, path: &[String]) -> String {
+    let prefix = core.placed.as_ref().map(|placed| placed.prefix.as_slice()).unwrap_or_default();
+    [prefix, path].concat().join("/")
+}
+
+/// Whose mailboxes a name below a namespace means, with the levels that say so; nothing for one's own.
+pub(super) fn owner(core: &Core, name: &[u8]) -> Option<(Owner, Vec<String>)> {
+    if !core.abilities().contains(Abilities::ACL) || name.len() > core.config.limits.mailbox {
+        return None;
+    }
+    let name = decode(core, name)?;
+    let mut levels = name.split(DELIMITER);
+    let first = levels.next().filter(|first| !first.is_empty())?;
+    if first == core.config.other_users {
+        let user = levels.next().filter(|user| !user.is_empty())?;
+        return Some((Owner::User(user.to_owned()), vec![first.to_owned(), user.to_owned()]));
+    }
+    let shared = first == core.config.shared && core.abilities().contains(Abilities::SHARED);
+    shared.then(|| (Owner::Shared, vec![first.to_owned()]))
+}
+
+/// Whether a name lies in another namespace than one's own.
+pub(super) fn is_foreign(core: &Core, name: &str) -> bool {
+    let below = |prefix: &str| {
+        !prefix.is_empty()
+            && name.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with(DELIMITER))
+    };
+    core.abilities().contains(Abilities::ACL) && below(&core.config.other_users)
+        || core.abilities().contains(Abilities::ACL | Abilities::SHARED) && below(&core.config.shared)
 }
 
 pub(super) fn split(name: &str) -> Vec<String> {
@@ -42,6 +90,11 @@ pub(super) fn pattern(core: &Core, reference: &[u8], pattern: &[u8]) -> Option<S
     let whole = [reference, pattern].concat();
     let whole = decode(core, &whole)?;
     Some(split(&whole).join("/"))
+}
+
+/// A name that is none of a mailbox, in the same encoding.
+pub(super) fn text(core: &Core, name: &[u8]) -> Option<String> {
+    decode(core, name).map(Cow::into_owned)
 }
 
 /// A name as the client writes it: modified UTF-7 until UTF-8 is enabled, and UTF-8 then.
@@ -60,7 +113,7 @@ pub(super) fn decode<'n>(core: &Core, name: &'n [u8]) -> Option<Cow<'n, str>> {
 pub(super) fn other_name(core: &Core, name: &[u8], path: &[String]) -> Option<String> {
     let name = decode(core, name)?;
     let name = name.strip_suffix(DELIMITER).unwrap_or(&name);
-    (name != path.join("/")).then(|| name.to_owned())
+    (name != full(core, path)).then(|| name.to_owned())
 }
 
 /// Whether a mailbox may be made with a name that came in UTF-8.

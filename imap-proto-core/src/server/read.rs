@@ -2,6 +2,7 @@
 
 use mailstore_trait::session::CloseReason;
 
+use super::ability::Ability;
 use super::append::Append;
 use super::condstore;
 use super::discard::Discard;
@@ -11,6 +12,7 @@ use super::fetch::Fetch;
 use super::idle::Idle;
 use super::layer;
 use super::list::{Form, List};
+use super::locate::{self, Locate};
 use super::login;
 use super::mailbox::Mailbox;
 use super::search::{self, Search, Wish};
@@ -92,7 +94,7 @@ fn literal(core: &mut Core, announced: Announced) -> Step {
             core.name = name;
             core.inbox.consume(announced.end);
             core.framer = Framer::new();
-            Step::Go(Flow::Append(append))
+            Locate::or_append(core, append)
         }
         Announces::Part => match take_part(core, announced) {
             Ok(()) => Step::Flush,
@@ -226,7 +228,7 @@ fn complete(core: &mut Core, len: usize) -> Step {
             Ok(append) => {
                 core.bad = 0;
                 core.name = name;
-                Step::Go(Flow::Append(Box::new(append)))
+                Locate::or_append(core, Box::new(append))
             }
             Err(reply) => answer_bad(core, reply),
         };
@@ -239,7 +241,14 @@ fn complete(core: &mut Core, len: usize) -> Step {
             core.bad = 0;
             core.name = name;
             core.limited_to = None;
-            start(core, command)
+            match locate::needed(core, &command) {
+                Ok(None) => {
+                    core.placed = None;
+                    start(core, command)
+                }
+                Ok(Some(wanted)) => Step::Go(Locate::command(wanted, frame.clone())),
+                Err(reply) => finish(reply),
+            }
         }
         Err(error) => answer_bad(core, bad(error)),
     }
@@ -251,6 +260,15 @@ fn answer_bad(core: &mut Core, reply: Reply) -> Step {
     }
     core.tagged(&reply);
     Step::Go(Flow::Ready)
+}
+
+/// Starts the command in a frame that was read before, once it is known whose mailbox it names.
+pub(super) fn start_located(core: &mut Core, frame: &[u8]) -> Step {
+    let parsed = command::head(frame).and_then(|head| head.command(head.name?, &core.config.limits.bounds));
+    match parsed {
+        Ok(Tagged { command, .. }) => start(core, command),
+        Err(error) => answer_bad(core, bad(error)),
+    }
 }
 
 /// Starts a command's flow.
@@ -298,6 +316,9 @@ fn start(core: &mut Core, command: Command<'_>) -> Step {
             list::write_namespace(core);
             finish(Reply::ok("NAMESPACE completed"))
         }
+        Command::Quota(command) => Ability::quota(core, command),
+        Command::Acl(command) => Ability::acl(core, command),
+        Command::Metadata(command) => Ability::metadata(core, command),
         Command::Status { mailbox, items } => Status::start(core, &mailbox, items),
         Command::Idle => Idle::start(core),
         Command::Close => Expunge::close(core),

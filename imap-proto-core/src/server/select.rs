@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::BufMut;
+use mailstore_trait::acl::{Rights, settable};
 use mailstore_trait::flags::SystemFlags;
 use mailstore_trait::folder::{FolderList, FolderView};
 use mailstore_trait::id::Uid;
@@ -14,7 +15,7 @@ use super::fetch::Fetch;
 use super::since::Since;
 use super::state::{Core, Flow, Step, finish};
 use super::{list, names};
-use crate::command::{QResync, SelectParameters};
+use crate::command::{Name, QResync, SelectParameters};
 use crate::event::Event;
 use crate::request::{self, Answer, Folders, Refusal};
 use crate::response::{self, Reply};
@@ -83,6 +84,14 @@ impl Select {
     }
 
     fn opened(&mut self, core: &mut Core, opened: &FolderView) -> Step {
+        core.selected = core.placed.as_ref().map(|placed| placed.located.clone());
+        let rights = core.rights(opened.folder.id);
+        // RFC 4314 §5.2: who may change nothing that others see has it read-only.
+        let changes = Rights::INSERT | Rights::EXPUNGE | Rights::SEEN | Rights::WRITE | Rights::DELETE_MESSAGES;
+        self.read_only |= !rights.intersects(changes);
+        if let Some(account) = core.view_account() {
+            core.watch(account);
+        }
         let mut view = View::new(opened, self.read_only);
         let rev2 = core.is_rev2();
         if rev2 {
@@ -100,10 +109,14 @@ impl Select {
         if self.read_only {
             out.put_slice(b"()");
         } else {
-            flags(out);
+            // RFC 4314 §5.1.1: those the client has a right to.
+            let keywords = opened.keywords.iter().filter(|_| rights.contains(Rights::WRITE));
+            response::flags(settable(rights), keywords, false, out);
             // RFC 9051 §7.1: `\*` says that new keywords can be made.
-            out.truncate(out.len() - 1);
-            out.put_slice(b" \\*)");
+            if rights.contains(Rights::WRITE) {
+                out.truncate(out.len() - 1);
+                out.put_slice(b" \\*)");
+            }
         }
         out.put_slice(b"] Flags that stay\r\n");
         response::count(u64::from(exists), "EXISTS", out);
@@ -140,12 +153,11 @@ impl Select {
             list::write_opened(core, &self.folders, &opened.folder, &self.path, &self.name);
         }
         core.view = Some(view);
-        core.event(Event::Selected { mailbox: self.path.join("/"), exists });
-        let done = if self.read_only {
-            Reply::ok("EXAMINE completed").with_code(|code| code.put_slice(b"READ-ONLY"))
-        } else {
-            Reply::ok("SELECT completed").with_code(|code| code.put_slice(b"READ-WRITE"))
-        };
+        let mailbox = names::full(core, &self.path);
+        core.event(Event::Selected { mailbox, exists });
+        let done = Reply::ok(if core.name == Name::Examine { "EXAMINE completed" } else { "SELECT completed" });
+        let code: &[u8] = if self.read_only { b"READ-ONLY" } else { b"READ-WRITE" };
+        let done = done.with_code(|out| out.put_slice(code));
         match self.qresync.take() {
             Some(qresync) => resynchronize(core, qresync, done),
             None => finish(done),

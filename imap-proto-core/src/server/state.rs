@@ -9,11 +9,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, BytesMut};
-use mailstore_trait::id::{AccountId, ModSeq, Uid};
+use mailstore_trait::acl::Rights;
+use mailstore_trait::id::{AccountId, FolderId, ModSeq, Uid};
 use mailstore_trait::sasl::Context;
 use mailstore_trait::session::{Asking, CloseReason, Inbox, Layer, LayerInfo, Outbox, Question};
 use smallvec::SmallVec;
 
+use super::ability::Ability;
 use super::append::Append;
 use super::discard::Discard;
 use super::enable::Enabled;
@@ -21,6 +23,7 @@ use super::expunge::Expunge;
 use super::fetch::Fetch;
 use super::idle::Idle;
 use super::list::List;
+use super::locate::{Locate, Placed};
 use super::login::{Login, Sasl};
 use super::mailbox::Mailbox;
 use super::search::Search;
@@ -34,7 +37,7 @@ use crate::command::Name;
 use crate::config::Config;
 use crate::event::Event;
 use crate::frame::{Announced, Framer};
-use crate::request::{Answer, Answered, Authenticated, Request};
+use crate::request::{Abilities, Answer, Answered, Authenticated, Located, Request};
 use crate::response::{self, Quoted, Reply};
 use crate::view::View;
 
@@ -71,6 +74,12 @@ pub(super) struct Core {
     pub(super) name: Name,
     pub(super) login: Option<Authenticated>,
     pub(super) view: Option<View>,
+    /// Whose mailbox is selected, where it is not the client's own.
+    pub(super) selected: Option<Located>,
+    /// Whose mailbox the running command names, where it is not the client's own.
+    pub(super) placed: Option<Placed>,
+    /// The account whose hints the driver passes on.
+    pub(super) watched: Option<AccountId>,
     /// The client is told MODSEQ with every change of flags (RFC 7162 §3.1).
     pub(super) condstore: bool,
     /// The client is told VANISHED in place of EXPUNGE (RFC 7162 §3.2.3).
@@ -125,6 +134,7 @@ pub(super) enum Patience {
 pub(super) enum Flow {
     /// None: the next one is read.
     Ready,
+    Ability(Box<Ability>),
     Append(Box<Append>),
     Discard(Box<Discard>),
     Expunge(Box<Expunge>),
@@ -132,6 +142,7 @@ pub(super) enum Flow {
     Finish(Box<Finish>),
     Idle(Box<Idle>),
     List(Box<List>),
+    Locate(Box<Locate>),
     Login(Login),
     Mailbox(Box<Mailbox>),
     Sasl(Sasl),
@@ -147,6 +158,7 @@ impl Flow {
     pub(super) fn poll(&mut self, core: &mut Core) -> Step {
         match self {
             Flow::Ready => super::read::poll(core),
+            Flow::Ability(flow) => flow.poll(core),
             Flow::Append(flow) => flow.poll(core),
             Flow::Discard(flow) => flow.poll(core),
             Flow::Expunge(flow) => flow.poll(core),
@@ -154,6 +166,7 @@ impl Flow {
             Flow::Finish(flow) => flow.poll(core),
             Flow::Idle(flow) => flow.poll(core),
             Flow::List(flow) => flow.poll(core),
+            Flow::Locate(flow) => flow.poll(core),
             Flow::Login(flow) => flow.poll(core),
             Flow::Mailbox(flow) => flow.poll(core),
             Flow::Sasl(flow) => flow.poll(core),
@@ -173,9 +186,11 @@ impl Flow {
             Flow::Fetch(flow) => flow.progress(),
             Flow::Store(flow) => flow.progress(),
             Flow::Transfer(flow) => Some(flow.progress()),
-            Flow::Append(_)
+            Flow::Ability(_)
+            | Flow::Append(_)
             | Flow::Finish(_)
             | Flow::List(_)
+            | Flow::Locate(_)
             | Flow::Mailbox(_)
             | Flow::Search(_)
             | Flow::Select(_)
@@ -186,12 +201,14 @@ impl Flow {
 
     pub(super) fn answer(&mut self, core: &mut Core, answer: Answer) {
         match self {
+            Flow::Ability(flow) => flow.answer(answer),
             Flow::Append(flow) => flow.answer(core, answer),
             Flow::Expunge(flow) => flow.answer(core, answer),
             Flow::Fetch(flow) => flow.answer(core, answer),
             Flow::Finish(flow) => flow.answer(core, answer),
             Flow::Idle(flow) => flow.answer(core, answer),
             Flow::List(flow) => flow.answer(answer),
+            Flow::Locate(flow) => flow.answer(answer),
             Flow::Login(flow) => flow.answer(answer),
             Flow::Mailbox(flow) => flow.answer(answer),
             Flow::Sasl(flow) => flow.answer(answer),
@@ -231,14 +248,24 @@ pub(super) fn phase_of(name: Name) -> Phase {
         | Name::Compress
         | Name::Create
         | Name::Delete
+        | Name::DeleteAcl
         | Name::Enable
         | Name::Examine
+        | Name::GetAcl
+        | Name::GetMetadata
+        | Name::GetQuota
+        | Name::GetQuotaRoot
         | Name::Idle
         | Name::List
+        | Name::ListRights
         | Name::Lsub
+        | Name::MyRights
         | Name::Namespace
         | Name::Rename
         | Name::Select
+        | Name::SetAcl
+        | Name::SetMetadata
+        | Name::SetQuota
         | Name::Status
         | Name::Subscribe
         | Name::Unauthenticate
@@ -287,6 +314,9 @@ impl Core {
         }
         if name.is_by_number() && self.is_uid_only() {
             return Err(super::enable::uid_required());
+        }
+        if self.login.is_some() && !self.abilities().contains(capability::ability_of(name)) {
+            return Err(Reply::bad("Unknown command"));
         }
         match phase_of(name) {
             Phase::NotAuthenticated if self.login.is_some() => Err(Reply::bad("Already logged in")),
@@ -366,9 +396,57 @@ impl Core {
         Step::Ask(self.asking.ask(query))
     }
 
-    /// Whose mail this session works on. Flows that ask run only after login.
+    /// Whose mail the running command works on: the owner's of the mailbox it names, or of the selected one when it names
+    /// none. Flows that ask run only after login.
     pub(super) fn account(&self) -> Option<AccountId> {
+        let names_none = phase_of(self.name) == Phase::Selected && !names_mailbox(self.name);
+        match &self.placed {
+            _ if names_none => self.view_account(),
+            Some(placed) => Some(placed.located.account),
+            None => self.own_account(),
+        }
+    }
+
+    /// Who is logged in.
+    pub(super) fn own_account(&self) -> Option<AccountId> {
         self.login.as_ref().map(|login| login.account)
+    }
+
+    /// Whose mailbox is selected.
+    pub(super) fn view_account(&self) -> Option<AccountId> {
+        self.selected.as_ref().map(|located| located.account).or_else(|| self.own_account())
+    }
+
+    /// Whether the selected mailbox is this folder of the account the running command works on.
+    pub(super) fn views(&self, folder: FolderId) -> bool {
+        self.view.as_ref().is_some_and(|view| view.folder() == folder) && self.account() == self.view_account()
+    }
+
+    /// The rights to a folder of the account the running command works on.
+    pub(super) fn rights(&self, folder: FolderId) -> Rights {
+        self.placed.as_ref().map_or(Rights::all(), |placed| placed.located.allowed.rights(folder))
+    }
+
+    /// The rights to the selected mailbox, as they were when it was opened.
+    pub(super) fn view_rights(&self) -> Rights {
+        match (&self.selected, &self.view) {
+            (Some(located), Some(view)) => located.allowed.rights(view.folder()),
+            _ => Rights::all(),
+        }
+    }
+
+    /// Has the driver pass on hints of this account.
+    pub(super) fn watch(&mut self, account: AccountId) {
+        let before = self.watched.replace(account).or_else(|| self.own_account());
+        if before != Some(account) {
+            self.hint = None;
+            self.event(Event::Watch { account });
+        }
+    }
+
+    /// What there is for this client beside mail.
+    pub(super) fn abilities(&self) -> Abilities {
+        self.login.as_ref().map_or(Abilities::empty(), |login| login.abilities)
     }
 
     /// Whether pages and ranges may be asked for.
@@ -410,7 +488,8 @@ impl Core {
         let logged_in = self.login.is_some();
         let max_message = logged_in.then(|| self.max_message());
         let Core { config, connection, compressed, .. } = self;
-        let facts = Facts { config, connection, compressed: *compressed, logged_in, max_message };
+        let abilities = self.abilities();
+        let facts = Facts { config, connection, compressed: *compressed, logged_in, max_message, abilities };
         out.put_slice(b"CAPABILITY ");
         capability::write(&facts, out);
     }
@@ -437,6 +516,11 @@ impl Core {
     pub(super) fn after(&self, duration: Duration) -> Option<Instant> {
         self.now.and_then(|now| now.checked_add(duration))
     }
+}
+
+/// Whether a command of the selected state names a mailbox, too.
+fn names_mailbox(name: Name) -> bool {
+    matches!(name, Name::Copy | Name::Move | Name::Replace | Name::UidCopy | Name::UidMove | Name::UidReplace)
 }
 
 /// The flow that ends a command with this answer.

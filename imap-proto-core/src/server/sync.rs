@@ -86,7 +86,7 @@ impl Sync {
 
     pub(super) fn poll(&mut self, core: &mut Core) -> Syncing {
         loop {
-            let (Some(account), Some(view)) = (core.account(), core.view.as_ref()) else { return Syncing::Done };
+            let (Some(account), Some(view)) = (core.view_account(), core.view.as_ref()) else { return Syncing::Done };
             let folder = view.folder();
             match std::mem::replace(&mut self.stage, Stage::Done) {
                 Stage::Start if view.is_behind(core.hint) => self.stage = Stage::Changes(view.at()),

@@ -110,9 +110,10 @@ impl Transfer {
     }
 
     pub(super) fn answer(&mut self, core: &mut Core, answer: Answer) {
+        let within = self.to.is_some_and(|to| core.views(to));
         if let Some(view) = &mut core.view {
             match &answer {
-                Answer::Copy(Ok(copied)) if self.to == Some(view.folder()) => view.note_own_commit(copied.upto),
+                Answer::Copy(Ok(copied)) if within => view.note_own_commit(copied.upto),
                 Answer::Move(Ok(moved)) => view.note_own_removal(&moved.from, moved.upto),
                 _ => {}
             }
@@ -121,7 +122,9 @@ impl Transfer {
     }
 
     fn next(&mut self, core: &mut Core) -> Step {
-        let (Some(account), Some(view), Some(to)) = (core.account(), core.view.as_ref(), self.to) else {
+        let (Some(account), Some(to_account), Some(view), Some(to)) =
+            (core.view_account(), core.account(), core.view.as_ref(), self.to)
+        else {
             return finish(Reply::bad("No mailbox is selected"));
         };
         let from = view.folder();
@@ -139,7 +142,11 @@ impl Transfer {
             let text = if self.moves { "MOVE completed" } else { "COPY completed" };
             return finish(Reply { code: std::mem::take(&mut self.code), ..Reply::ok(text) });
         }
-        if self.moves { core.ask(Move { account, from, uids, to }) } else { core.ask(Copy { account, from, uids, to }) }
+        if self.moves {
+            core.ask(Move { account, to_account, from, uids, to })
+        } else {
+            core.ask(Copy { account, to_account, from, uids, to })
+        }
     }
 }
 

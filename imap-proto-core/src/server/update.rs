@@ -41,7 +41,7 @@ impl Update {
             if !core.has_room() {
                 return Some(Step::Drain);
             }
-            let account = core.account()?;
+            let account = core.view_account()?;
             let Core { view: Some(view), outbox, config, .. } = core else { return None };
             let folder = view.folder();
             let context = view.context_at(self.at).filter(|_| !self.touched.is_empty())?;

@@ -10,7 +10,7 @@ use crate::request::{Authenticated, Login, LoginFailure, Sasl, SaslStep};
 impl Fulfiller {
     pub(super) async fn password(&mut self, query: Login) -> Result<Authenticated, LoginFailure> {
         let principal = self.login.password(query.user, query.password).await.map_err(login_failure)?;
-        self.authenticated(principal)
+        self.authenticated(&principal)
     }
 
     pub(super) async fn sasl(&mut self, query: Sasl) -> SaslStep {
@@ -29,7 +29,7 @@ impl Fulfiller {
         };
         match progress {
             Progress::Challenge(octets) => SaslStep::Challenge(octets),
-            Progress::Done(principal) => match self.authenticated(principal) {
+            Progress::Done(principal) => match self.authenticated(&principal) {
                 Ok(authenticated) => SaslStep::Authenticated(authenticated),
                 Err(failure) => SaslStep::Failed(failure),
             },
@@ -37,11 +37,13 @@ impl Fulfiller {
         }
     }
 
-    fn authenticated(&mut self, principal: Principal) -> Result<Authenticated, LoginFailure> {
-        let terms = self.terms.as_mut().map(|terms| terms(&principal)).unwrap_or_default();
+    fn authenticated(&mut self, principal: &Principal) -> Result<Authenticated, LoginFailure> {
+        let terms = self.terms.as_mut().map(|terms| terms(principal)).unwrap_or_default();
+        let abilities = self.act_as(principal);
         let caps = self.store.caps();
         let mut authenticated =
-            Authenticated::new(principal.account, principal.address, caps.max_message, caps.max_ops);
+            Authenticated::new(principal.account, principal.address.clone(), caps.max_message, caps.max_ops)
+                .with_abilities(abilities);
         authenticated.disabled = terms.disabled;
         match terms.referral {
             Some(referral) if referral.only => return Err(LoginFailure::Elsewhere(referral.url)),

@@ -349,15 +349,15 @@ fn flags_copies_and_removals() {
     assert!(set.conflicts.is_empty());
     let (account, from) = (rig.account, rig.inbox);
     let sent = rig.folders().by_path(&["Sent"]).unwrap().id;
-    let copied = ask!(rig, Copy, Copy { account, from, uids: uids(&[1, 2]), to: sent }).unwrap();
+    let copied = ask!(rig, Copy, Copy { account, to_account: account, from, uids: uids(&[1, 2]), to: sent }).unwrap();
     assert_eq!((copied.from, copied.to), (uids(&[1, 2]), uids(&[1, 2])));
-    let moved = ask!(rig, Move, Move { account, from, uids: uids(&[1]), to: sent }).unwrap();
+    let moved = ask!(rig, Move, Move { account, to_account: account, from, uids: uids(&[1]), to: sent }).unwrap();
     assert_eq!((moved.from, moved.to), (uids(&[1]), uids(&[3])));
     let expunged = ask!(rig, Expunge, Expunge { account, folder: from, uids: uids(&[1, 3]) }).unwrap();
     assert_eq!(expunged.uids, uids(&[3]));
     assert_eq!(rig.uids(), [2]);
     let nowhere = FolderId::new(9999).unwrap();
-    let refused = ask!(rig, Copy, Copy { account, from, uids: uids(&[2]), to: nowhere });
+    let refused = ask!(rig, Copy, Copy { account, to_account: account, from, uids: uids(&[2]), to: nowhere });
     assert_eq!(refused, Err(Refusal::NotFound));
 }
 

@@ -18,6 +18,14 @@ impl Fulfiller {
 
     /// Commits a batch of one account.
     pub(super) async fn commit(&mut self, batch: Batch) -> Result<AccountCommitted, Refusal> {
+        let committed = self.commit_all(batch).await?;
+        let committed = committed.into_iter().next().ok_or(Refusal::Unavailable)?;
+        self.tell(committed.account, committed.upto);
+        Ok(committed)
+    }
+
+    /// Commits a batch; what it did in each account.
+    pub(super) async fn commit_all(&mut self, batch: Batch) -> Result<Vec<AccountCommitted>, Refusal> {
         let mut left = self.limits.repeats;
         let committed = loop {
             match self.store.commit(batch.clone()).await {
@@ -27,9 +35,7 @@ impl Fulfiller {
                 Err(error) => return Err(self.commit_refused(error)),
             }
         };
-        let committed = committed.accounts.into_iter().next().ok_or(Refusal::Unavailable)?;
-        self.tell(committed.account, committed.upto);
-        Ok(committed)
+        Ok(committed.accounts)
     }
 
     /// Commits one operation.
@@ -55,12 +61,18 @@ impl Fulfiller {
     }
 
     pub(super) async fn copy(&mut self, query: Copy) -> Result<Transferred, Refusal> {
-        let Copy { account, from, uids, to } = query;
+        let Copy { account, to_account, from, uids, to } = query;
+        if account != to_account {
+            return self.carry((account, from, uids), (to_account, to), false).await;
+        }
         self.transfer(account, Op::Copy { from, uids, to }).await
     }
 
     pub(super) async fn move_items(&mut self, query: Move) -> Result<Transferred, Refusal> {
-        let Move { account, from, uids, to } = query;
+        let Move { account, to_account, from, uids, to } = query;
+        if account != to_account {
+            return self.carry((account, from, uids), (to_account, to), true).await;
+        }
         self.transfer(account, Op::Move { from, uids, to }).await
     }
 

@@ -11,13 +11,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use imap_proto_core::request::{AppendChunk, Authenticated, LoginFailure, Refusal, SaslStep};
-use imap_proto_core::store::Fulfiller;
+use imap_proto_core::store::{Fulfiller, Limits, Sharing};
 use imap_proto_core::{Answered, Config, Event, News, Request, Server};
+use mailstore_trait::acl::{AclChange, AclStore, Grantee, Rights, RightsChange};
 use mailstore_trait::batch::{AddItem, Batch, Content, Op};
+use mailstore_trait::directory::{Directory, Principal, Resolution};
 use mailstore_trait::flags::{FlagChange, FlagSet, Keyword, SystemFlags};
 use mailstore_trait::folder::{Folder, Role};
 use mailstore_trait::id::{AccountId, BatchId, Uid};
 use mailstore_trait::item::Projection;
+use mailstore_trait::metadata::MetadataLimits;
+use mailstore_trait::quota::{QuotaLimits, QuotaStore};
 use mailstore_trait::sasl::Mechanism;
 use mailstore_trait::session::{LayerInfo, Output, Peer, Session};
 use mailstore_trait::store::{MailStore, UploadOptions};
@@ -52,6 +56,9 @@ impl World {
     pub(crate) fn new() -> World {
         let directory = Arc::new(MemDirectory::new());
         directory.add("tim@example.org", "tanstaafl").unwrap();
+        for other in ["fred@example.org", "root@example.org", "team@example.org"] {
+            directory.add(other, "tanstaafl").unwrap();
+        }
         World::with_directory(directory)
     }
 
@@ -90,9 +97,68 @@ impl World {
     }
 
     fn commit(&mut self, op: Op) {
+        self.commit_for(self.account, op);
+    }
+
+    fn commit_for(&mut self, account: AccountId, op: Op) {
         self.batches += 1;
-        let batch = Batch::new(BatchId([self.batches; 16]), self.account, vec![op]);
+        let batch = Batch::new(BatchId([self.batches; 16]), account, vec![op]);
         now(self.store.commit(batch)).unwrap();
+    }
+
+    /// Other people, who share: fred (account 2), root (3), who sets quotas, and team (4), whose mailboxes are the shared
+    /// namespace.
+    pub(crate) fn share(&mut self) {
+        for number in 2..=4 {
+            now(self.store.provision(AccountId::new(number).unwrap(), &[])).unwrap();
+        }
+        let root: &[AccountId] = &[AccountId::new(3).unwrap()];
+        let sharing = Sharing::new(self.directory.clone()).with_shared(AccountId::new(4)).with_administrators(root);
+        self.fulfiller = self.another().with_sharing(sharing);
+    }
+
+    /// Something in the account of somebody else: `fred make Work`, `fred grant Work tim@example.org lr`,
+    /// `fred deliver Work one`.
+    fn of_others(&mut self, number: u64, words: &[&str]) -> Result<(), String> {
+        let account = AccountId::new(number).unwrap();
+        let list = now(self.store.folders(account)).unwrap();
+        let folder = |name: &str| {
+            let path: Vec<&str> = name.split('/').collect();
+            list.by_path(&path).unwrap_or_else(|| panic!("no folder {name}")).id
+        };
+        match words {
+            ["make", name] => {
+                let (parent, name) = match name.rsplit_once('/') {
+                    Some((parent, name)) => (Some(folder(parent)), name),
+                    None => (None, *name),
+                };
+                self.commit_for(account, Op::CreateFolder { parent, name: name.into(), role: None });
+            }
+            ["deliver", name, message] => {
+                let folder = folder(name);
+                let mut upload = now(self.store.upload(UploadOptions::new(1 << 30))).unwrap();
+                now(upload.write(message_named(message).into())).unwrap();
+                let content = Content::Staged(now(upload.finish()).unwrap());
+                let flags = FlagSet::new();
+                self.commit_for(
+                    account,
+                    Op::Add(AddItem { folder, content, flags, internal_date: START.at_offset(60) }),
+                );
+            }
+            ["grant", name, who, rights] => {
+                let negative = who.starts_with('-');
+                let grantee = match now(self.directory.resolve(who.trim_start_matches('-'))) {
+                    Ok(Resolution::Mailboxes(principals)) => Grantee::Account(principals[0].account),
+                    _ => Grantee::Anyone,
+                };
+                let rights = RightsChange::Replace(Rights::parse(rights.as_bytes()).unwrap());
+                let change = AclChange::new(grantee, rights);
+                let change = if negative { change.negative() } else { change };
+                now(self.store.change_acl(account, folder(name), change)).unwrap();
+            }
+            _ => return Err(format!("nobody can {words:?}")),
+        }
+        Ok(())
     }
 
     /// Puts a message into a folder, as delivery does.
@@ -138,14 +204,32 @@ impl World {
                 now(self.store.forget_removals(self.account, Duration::ZERO)).unwrap();
             }
             ["hint"] => {}
+            ["quota", limits @ ..] => {
+                let limit = |at: usize| limits.get(at).and_then(|limit| limit.parse().ok());
+                let limits = QuotaLimits::none().with_storage(limit(0)).with_messages(limit(1)).with_folders(limit(2));
+                now(QuotaStore::set_quota(&self.store, self.account, limits)).unwrap();
+            }
+            ["fred", words @ ..] => {
+                self.of_others(2, words)?;
+                return Ok(self.hint_of(2));
+            }
+            ["team", words @ ..] => {
+                self.of_others(4, words)?;
+                return Ok(self.hint_of(4));
+            }
             _ => return Err(format!("nobody can {text}")),
         }
         Ok(self.hint())
     }
 
     pub(crate) fn hint(&self) -> News {
-        let upto = now(self.store.account(self.account)).unwrap().at;
-        News::Hint { account: self.account, upto }
+        self.hint_of(self.account.value())
+    }
+
+    fn hint_of(&self, number: u64) -> News {
+        let account = AccountId::new(number).unwrap();
+        let upto = now(self.store.account(account)).unwrap().at;
+        News::Hint { account, upto }
     }
 }
 
@@ -229,9 +313,13 @@ pub(crate) fn play(server: &mut Server, fulfiller: &mut Fulfiller, mut input: &[
 
 /// The true answer, but that any login is right: deriving keys takes its time.
 pub(crate) fn trust(fulfiller: &mut Fulfiller, request: Request) -> Answered {
-    let authenticated = |user: &str| {
-        let account = AccountId::new(1).unwrap();
+    let mut authenticated = |user: &str| {
+        let number = ["fred@example.org", "root@example.org"].iter().position(|known| *known == user);
+        let account = AccountId::new(number.map_or(1, |at| at as u64 + 2)).unwrap();
+        let principal = Principal { account, address: user.to_owned(), aliases: Vec::new(), display_name: None };
+        let abilities = fulfiller.act_as(&principal);
         Authenticated::new(account, user.to_owned(), MemStore::CAPS.max_message, MemStore::CAPS.max_ops)
+            .with_abilities(abilities)
     };
     match request {
         Request::Login(pending) => {
@@ -297,6 +385,17 @@ impl Adapter for Mailboxes {
         if let Some(discard) = header.number("discard") {
             limits.discard = discard;
         }
+        if header.value("people") == Some("on") {
+            self.world.share();
+        }
+        if let Some((entries, octets)) = header.value("annotations").and_then(|limits| limits.split_once(' ')) {
+            let mut limits = Limits::default();
+            limits.metadata = MetadataLimits::new(octets.parse().unwrap(), entries.parse().unwrap());
+            self.world.fulfiller = self.world.another().with_limits(limits);
+        }
+        for act in header.value("before").into_iter().flat_map(|acts| acts.split("; ")) {
+            self.world.act(act).unwrap();
+        }
         for name in header.value("messages").unwrap_or("one two three").split(' ').filter(|name| *name != "none") {
             self.world.deliver("INBOX", &message_named(name), FlagSet::new());
         }
@@ -304,6 +403,7 @@ impl Adapter for Mailboxes {
         let script: &[u8] = match header.value("state").unwrap_or("start") {
             "start" => return server,
             "authenticated" => b"- LOGIN tim@example.org tanstaafl\r\n",
+            "root" => b"- LOGIN root@example.org tanstaafl\r\n",
             "selected" => b"- LOGIN tim@example.org tanstaafl\r\n- SELECT INBOX\r\n",
             "examined" => b"- LOGIN tim@example.org tanstaafl\r\n- EXAMINE INBOX\r\n",
             other => panic!("no state {other}"),

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 use mailstore_trait::folder::FolderList;
-use mailstore_trait::id::{EmailId, FolderId, Uid};
+use mailstore_trait::id::{AccountId, EmailId, FolderId, Uid};
 use mailstore_trait::item::{ItemPage, ItemsOptions, Projection};
 use mailstore_trait::mime::SkeletonRef;
 
@@ -22,6 +22,7 @@ pub(super) struct Source {
     /// As the client wrote it: what BADURL tells.
     text: Vec<u8>,
     url: MessageUrl,
+    account: AccountId,
     folder: FolderId,
     uid: Uid,
     stage: Stage,
@@ -56,23 +57,27 @@ impl Source {
     /// The answer to a URL that is none of a message here.
     pub(super) fn new(core: &Core, folders: &FolderList, text: Vec<u8>) -> Result<Source, Reply> {
         let Ok(url) = url::parse(&text, &core.config.limits.bounds) else { return Err(bad_url(&text)) };
+        // A named mailbox must lie where the message goes, for those are the folders that are known.
+        let account = if url.mailbox.is_some() { core.account() } else { core.view_account() };
+        let Some(account) = account else { return Err(bad_url(&text)) };
         let found = match &url.mailbox {
             Some(name) => {
-                let path = names::split(name);
-                names::selectable(folders, &path).map(|folder| (folder.id, folder.uid_validity))
+                let path = names::within(core, names::split(name));
+                let folder = path.and_then(|path| names::selectable(folders, &path));
+                folder.map(|folder| (folder.id, folder.uid_validity))
             }
             None => core.view.as_ref().map(|view| (view.folder(), view.uid_validity())),
         };
         match (found, Uid::new(url.uid)) {
             (Some((folder, validity)), Some(uid)) if url.uid_validity.is_none_or(|of| of == validity.value()) => {
-                Ok(Source { text, url, folder, uid, stage: Stage::Start })
+                Ok(Source { text, url, account, folder, uid, stage: Stage::Start })
             }
             _ => Err(bad_url(&text)),
         }
     }
 
     pub(super) fn next(&mut self, core: &mut Core) -> Next {
-        let Some(account) = core.account() else { return Next::Failed(Reply::bad("Log in first")) };
+        let account = self.account;
         let limits = core.config.limits;
         match std::mem::replace(&mut self.stage, Stage::Done) {
             Stage::Start => {
