@@ -8,11 +8,12 @@ use std::path::Path;
 use mailstore_embedded::Store;
 use mailstore_trait::directory::{Directory, Principal, Resolution};
 use mailstore_trait::environment::Environment;
-use mailstore_trait::error::{DirectoryError, ReadError};
+use mailstore_trait::error::{DirectoryError, QuotaError, ReadError};
+use mailstore_trait::quota::QuotaStore;
 use mailstore_trait::sasl::Secret;
 
-use crate::cli::{QueueCommand, UserCommand};
-use crate::config::Config;
+use crate::cli::{QueueCommand, Quota, UserCommand};
+use crate::config::{Config, Octets};
 use crate::environment::System;
 use crate::signing::Signing;
 use crate::tls::Certificates;
@@ -44,6 +45,8 @@ pub(crate) enum AdminError {
     WhichEntries,
     #[error("the queue: {0}")]
     Queue(#[from] ReadError),
+    #[error("the quota: {0}")]
+    Quota(#[from] QuotaError),
     #[error("standard output: {0}")]
     Output(#[from] std::io::Error),
 }
@@ -62,16 +65,32 @@ async fn with_users(config: &Config, store: &Store, command: UserCommand) -> Res
         move |source| AdminError::Account { address, source }
     };
     match command {
-        UserCommand::Add { address, password_stdin } => {
+        UserCommand::Add { address, password_stdin, quota } => {
             let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
             if !config.is_local(domain) {
                 return Err(AdminError::Domain(address, config.domains.join(", ")));
             }
             let password = password(password_stdin)?;
-            match data::add_user(store, &address, password).await {
+            let quota = quota.map_or(config.limits.quota.map(|Octets(octets)| octets), |Quota(quota)| quota);
+            match data::add_user(store, &address, password, quota).await {
                 Err(data::DataError::Directory(source)) => Err(AdminError::Account { address, source }),
                 other => Ok(other.map(drop)?),
             }
+        }
+        UserCommand::Quota { address, size } => {
+            let account = principal(store, &address).await?.account;
+            if let Some(Quota(octets)) = size {
+                store.set_quota(account, octets).await.map_err(data::DataError::from)?;
+            }
+            let quota = store.quota(account).await?;
+            let limit = quota.limits.storage.map_or_else(|| "no limit".to_owned(), |limit| format!("of {limit}"));
+            writeln!(
+                std::io::stdout().lock(),
+                "{} octets, {limit}; {} messages",
+                quota.usage.storage,
+                quota.usage.messages
+            )?;
+            Ok(())
         }
         UserCommand::List => {
             let mut addresses: Vec<String> =

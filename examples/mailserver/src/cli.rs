@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::config::Octets;
+
 /// A mail server: SMTP, submission, LMTP, POP3 and IMAP on one mailbox.
 #[derive(Debug, Parser)]
 #[command(name = "mailserver", version)]
@@ -65,6 +67,16 @@ pub(crate) enum UserCommand {
         /// Read the password from the first line of standard input instead of asking for it.
         #[arg(long)]
         password_stdin: bool,
+        /// How much mail it may hold, such as 500MiB; "none" for no limit. Without it: `quota` of the configuration.
+        #[arg(long, value_name = "SIZE")]
+        quota: Option<Quota>,
+    },
+    /// Say how much an account holds and may hold, or set how much it may.
+    Quota {
+        /// Its address.
+        address: String,
+        /// How much mail it may hold, such as 500MiB; "none" for no limit.
+        size: Option<Quota>,
     },
     /// List the accounts.
     List,
@@ -81,6 +93,21 @@ pub(crate) enum UserCommand {
         #[arg(long)]
         password_stdin: bool,
     },
+}
+
+/// How much mail an account may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Quota(pub(crate) Option<u64>);
+
+impl std::str::FromStr for Quota {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Quota, String> {
+        match text {
+            "none" => Ok(Quota(None)),
+            text => text.parse().map(|Octets(octets)| Quota(Some(octets))),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -50,6 +50,7 @@ pub(crate) struct Config {
     pub(crate) smtp: Smtp,
     pub(crate) submission: Submission,
     pub(crate) proxy: Proxy,
+    pub(crate) sharing: Sharing,
     pub(crate) limits: Limits,
 }
 
@@ -72,9 +73,20 @@ impl Default for Config {
             smtp: Smtp::default(),
             submission: Submission::default(),
             proxy: Proxy::default(),
+            sharing: Sharing::default(),
             limits: Limits::default(),
         }
     }
+}
+
+/// Mailboxes of several people (IMAP).
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Sharing {
+    /// The address of the account whose mailboxes are the shared namespace.
+    pub(crate) shared: Option<String>,
+    /// The addresses of those who may set quotas.
+    pub(crate) administrators: Vec<String>,
 }
 
 /// Where each service listens. With a `[listen]` table, a missing key is not served.
@@ -313,6 +325,8 @@ pub(crate) struct Limits {
     pub(crate) line_length: Octets,
     /// Recipients of one message.
     pub(crate) recipients: usize,
+    /// How much mail accounts that are added from now on may hold; no limit without it.
+    pub(crate) quota: Option<Octets>,
 }
 
 impl Default for Limits {
@@ -325,6 +339,7 @@ impl Default for Limits {
             idle_time: Span(Duration::from_secs(30 * 60)),
             line_length: Octets(64 * 1024),
             recipients: 1000,
+            quota: None,
         }
     }
 }

@@ -10,7 +10,7 @@ use mailstore_trait::folder::Role;
 use mailstore_trait::sasl::Secret;
 use mailstore_trait::store::MailStore;
 
-use crate::config::Config;
+use crate::config::{Config, Octets};
 use crate::environment::System;
 
 /// The folders every account begins with, beside its inbox.
@@ -54,11 +54,17 @@ fn create_private(path: &std::path::Path) -> std::io::Result<()> {
     builder.create(path)
 }
 
-/// Adds somebody and makes their folders.
-pub(crate) async fn add_user(store: &Store, address: &str, password: Secret) -> Result<Principal, DataError> {
+/// Adds somebody who may hold this much, and makes their folders.
+pub(crate) async fn add_user(
+    store: &Store,
+    address: &str,
+    password: Secret,
+    quota: Option<u64>,
+) -> Result<Principal, DataError> {
     let records = store.users().records(password).await?;
     let principal = store.users().add(NewUser::new(address, records)).await?;
     store.provision(principal.account, &FOLDERS).await?;
+    store.set_quota(principal.account, quota).await?;
     Ok(principal)
 }
 
@@ -70,7 +76,8 @@ pub(crate) async fn first_account(config: &Config, store: &Store) -> Result<Opti
     }
     let address = "demo@localhost".to_owned();
     let password = random_password();
-    add_user(store, &address, Secret::from(password.as_str())).await?;
+    let quota = config.limits.quota.map(|Octets(octets)| octets);
+    add_user(store, &address, Secret::from(password.as_str()), quota).await?;
     Ok(Some((address, password)))
 }
 

@@ -43,6 +43,7 @@ pub(crate) struct Server {
     /// One for all connections: it remembers what the last login of a maildrop saw.
     maildrops: pop3_proto::store::World,
     imap: Arc<imap_proto_core::Config>,
+    sharing: crate::config::Sharing,
     /// Rung whenever a message was put into the queue.
     queued: Arc<Notify>,
 }
@@ -92,6 +93,7 @@ impl Server {
             pop3: Arc::new(pop3::config(config)),
             maildrops,
             imap: Arc::new(imap::config(config)),
+            sharing: config.sharing.clone(),
             queued,
         };
         server.set_aliases(config);

@@ -1,5 +1,6 @@
 //! Durations and sizes as people write them: `5m`, `50MiB`.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -43,12 +44,19 @@ impl TryFrom<NumberOrText> for Octets {
     type Error = String;
 
     fn try_from(value: NumberOrText) -> Result<Octets, String> {
-        let text = match value {
-            NumberOrText::Number(number) => return Ok(Octets(number)),
-            NumberOrText::Text(text) => text,
-        };
+        match value {
+            NumberOrText::Number(number) => Ok(Octets(number)),
+            NumberOrText::Text(text) => text.parse(),
+        }
+    }
+}
+
+impl FromStr for Octets {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Octets, String> {
         let wrong = || format!("{text:?} is not a size, such as \"64KiB\" or \"50MiB\"");
-        let (number, unit) = split(&text).ok_or_else(wrong)?;
+        let (number, unit) = split(text).ok_or_else(wrong)?;
         let octets = match unit {
             "B" => 1,
             "KiB" => 1 << 10,

@@ -4,11 +4,13 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use imap_proto_core::store::Fulfiller;
+use imap_proto_core::store::{Fulfiller, Sharing};
 use imap_proto_core::{Config as Imap, Event, News, Server as Session};
+use mailstore_trait::directory::{Directory, Resolution};
 use mailstore_trait::drive::{Embedder, Ended, drive};
 use mailstore_trait::future::BoxStream;
 use mailstore_trait::hints::Hint;
+use mailstore_trait::id::AccountId;
 use mailstore_trait::session::Peer;
 use mailstore_trait::store::MailStore;
 
@@ -45,6 +47,7 @@ impl Server {
             Arc::clone(&self.environment),
             &peer,
         )
+        .with_sharing(self.sharing().await)
         .with_faults(Box::new(move |error| tracing::error!(%error, "imap")));
         let mut session = Session::new(Arc::clone(&self.imap), &peer);
         let mut watcher = Watcher { peer, shutdown: shutdown.poller(), store: Arc::clone(&self.store), hints: None };
@@ -52,11 +55,37 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Who shares with whom. Asked for each connection: accounts come and go while the server runs.
+    async fn sharing(&self) -> Sharing {
+        let mut shared = None;
+        if let Some(address) = &self.sharing.shared {
+            shared = self.account(address).await;
+        }
+        let mut administrators = Vec::new();
+        for address in &self.sharing.administrators {
+            administrators.extend(self.account(address).await);
+        }
+        // People and nobody else: rights are not for who an alias or a catch-all happens to mean.
+        Sharing::new(Arc::new(self.directory.inner().clone())).with_shared(shared).with_administrators(administrators)
+    }
+
+    async fn account(&self, address: &str) -> Option<AccountId> {
+        match self.directory.inner().resolve(address).await {
+            Ok(Resolution::Mailboxes(principals)) => match principals.as_slice() {
+                [principal] => Some(principal.account),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
 struct Watcher {
     peer: Peer,
     shutdown: Poller,
     store: Arc<dyn MailStore>,
-    /// News of the account that is logged in.
+    /// News of the account whose mailbox is selected, or else of the one that is logged in.
     hints: Option<BoxStream<'static, Hint>>,
 }
 
@@ -64,7 +93,9 @@ impl Embedder<Session> for Watcher {
     fn event(&mut self, event: Event) -> ControlFlow<()> {
         tracing::debug!(peer = %self.peer.address, ?event, "imap");
         match event {
-            Event::LoggedIn { account, .. } => self.hints = Some(self.store.hints().watch(account)),
+            Event::LoggedIn { account, .. } | Event::Watch { account } => {
+                self.hints = Some(self.store.hints().watch(account));
+            }
             Event::LoggedOut => self.hints = None,
             _ => {}
         }

@@ -91,3 +91,96 @@ fn imapclient_understands_every_answer() {
     }
     judge(&mut python);
 }
+
+const SHARING: &str = r#"
+import ssl, sys, time
+from imapclient import IMAPClient
+context = ssl.create_default_context(cafile=sys.argv[1])
+def login(user):
+    imap = IMAPClient("localhost", port=int(sys.argv[2]), ssl_context=context)
+    imap.login(user + "@example.org", "secret of " + user)
+    return imap
+ann, bob = login("ann"), login("bob")
+
+# Limits: what the command line set, what an administrator sets, and what is refused for them.
+assert ann.has_capability("QUOTA") and ann.has_capability("QUOTA=RES-STORAGE")
+root, quotas = ann.get_quota_root("INBOX")
+assert list(root.quota_roots) == [""] and (quotas[0].resource, quotas[0].limit) == ("STORAGE", 2048), (root, quotas)
+assert not bob.has_capability("QUOTASET") and ann.has_capability("QUOTASET")
+from imapclient.imapclient import Quota
+try:
+    ann.append("INBOX", b"Subject: large\r\n\r\n" + b"x" * 3000000)
+    raise AssertionError("over quota")
+except ann.Error as error:
+    assert "OVERQUOTA" in str(error), error
+
+# Rights: granted, used, taken.
+assert ann.has_capability("ACL") and ann.namespace().other == (("Other Users/", "/"),), ann.namespace()
+ann.create_folder("Work/Plans")
+work, theirs = "Work/Plans", "Other Users/ann@example.org/Work/Plans"
+ann.append(work, b"Subject: plan\r\n\r\nsecret\r\n")
+assert theirs not in [row[2] for row in bob.list_folders()]
+try:
+    bob.select_folder(theirs)
+    raise AssertionError("not shared yet")
+except bob.Error as error:
+    assert "NONEXISTENT" in str(error), error
+ann.setacl(work, "bob@example.org", "lrsi")
+acl = dict(ann.getacl(work))
+assert acl["bob@example.org"] == "lrsi", acl
+assert theirs in [row[2] for row in bob.list_folders()]
+assert bob.select_folder(theirs)[b"EXISTS"] == 1
+assert b"secret" in bob.fetch(1, ["BODY[]"])[1][b"BODY[]"]
+bob.copy(1, "INBOX")
+bob.append(theirs, b"Subject: answer\r\n\r\n")
+bob.idle()
+ann.append(work, b"Subject: news\r\n\r\n")
+told = []
+until = time.time() + 30
+while not any(row[1] == b"EXISTS" for row in told) and time.time() < until:
+    told += bob.idle_check(timeout=5)
+assert (3, b"EXISTS") in told, told
+bob.idle_done()
+try:
+    bob.delete_folder(theirs)
+    raise AssertionError("deleted without x")
+except bob.Error as error:
+    assert "NOPERM" in str(error), error
+ann.setacl(work, "bob@example.org", "")
+assert theirs not in [row[2] for row in bob.list_folders()]
+try:
+    bob.folder_status(theirs)
+    raise AssertionError("taken away")
+except bob.Error as error:
+    assert "NONEXISTENT" in str(error), error
+
+# Annotations: everybody's and one's own. IMAPClient has no words for them, and imaplib reads what comes.
+wire = ann._imap
+def annotated(imap, command, *arguments):
+    tag = imap._new_tag()
+    imap.send(tag + b" " + command + b" " + b" ".join(arguments) + b"\r\n")
+    lines = []
+    while True:
+        line = imap.readline()
+        lines.append(line)
+        if line.startswith(tag):
+            return lines
+assert annotated(wire, b"SETMETADATA", b"INBOX", b'(/shared/comment "ours" /private/comment "mine")')[-1].split()[1] == b"OK"
+told = annotated(wire, b"GETMETADATA", b"INBOX", b"(/shared/comment /private/comment)")
+assert b'/shared/comment "ours"' in told[0] and b'/private/comment "mine"' in told[0], told
+assert b"NO [NOPERM]" in annotated(wire, b"SETMETADATA", b'""', b'(/shared/admin "mailto:ann@example.org")')[-1]
+ann.logout()
+bob.logout()
+"#;
+
+#[test]
+#[ignore = "needs imapclient"]
+fn imapclient_shares_mailboxes_within_limits() {
+    let server = Server::start("[sharing]\nadministrators = [\"ann@example.org\"]\n");
+    let set = server.admin(&["user", "quota", "ann@example.org", "2MiB"], "");
+    assert!(String::from_utf8_lossy(&set.stdout).contains("of 2097152"), "{set:?}");
+    let mut python = Command::new("python3");
+    python.env("PYTHONPATH", clients().join("python"));
+    python.args(["-c", SHARING]).arg(server.certificate()).arg(server.port("imaps"));
+    judge(&mut python);
+}
