@@ -171,7 +171,7 @@ impl<D: Directory> Directory for Aliases<D> {
     }
 }
 
-#[cfg(all(test, feature = "testkit"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::testkit::directory::MemDirectory;
