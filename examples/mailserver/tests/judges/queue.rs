@@ -7,6 +7,11 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use mailstore_trait::date::Timestamp;
+use smtp_proto::address::{Address, Grammar};
+use smtp_proto::dsn;
+use smtp_proto::reply::EnhancedCode;
+
 use crate::mail;
 use crate::server::{BASE, LISTEN, PATIENCE, Server, TlsWire, judge};
 
@@ -131,18 +136,19 @@ fn a_kill_while_relaying_loses_nothing() {
 /// Two processes work on one queue; each message is sent by one of them.
 #[test]
 fn two_processes_share_a_queue() {
-    let (next_hop, taken) = slow_sink(Duration::from_millis(20));
-    let config = outbound(next_hop, "30s") + "concurrency = 4\n";
+    let (next_hop, taken) = slow_sink(Duration::from_millis(40));
+    // One at a time: what comes meanwhile waits for whoever is free first.
+    let config = outbound(next_hop, "30s") + "concurrency = 1\n";
     let first = Server::start(&config);
     let folder = tempfile::tempdir().expect("a folder");
     let data = first.folder.path().join("data");
     let base = BASE.replace("\"data\"", &format!("{:?}", data.display().to_string()));
     std::fs::write(folder.path().join("mailserver.toml"), format!("{base}{LISTEN}{config}")).expect("a configuration");
     let second = Server::run(folder);
-    submit(&first, &numbered(0..60));
+    submit(&first, &numbered(0..40));
     until_empty(&first);
     let taken = taken.lock().expect("no thread fails");
-    assert_eq!(taken.len(), 60);
+    assert_eq!(taken.len(), 40);
     assert!(taken.values().all(|times| times.len() == 1), "each once: {taken:?}");
     for server in [&first, &second] {
         assert!(server.log().contains("attempted"), "each had its part");
@@ -156,7 +162,7 @@ fn operators_have_the_queue_in_hand() {
     let nobody = TcpListener::bind("127.0.0.1:0").expect("a listener").local_addr().expect("an address");
     let server = Server::start(&outbound(nobody, "30s").replace("\"1s\"", "\"1h\""));
     let to = |number: usize, to| (format!("number {number}"), to);
-    submit(&server, &[to(0, "x@one.example"), to(1, "y@two.example"), to(2, "z@three.example")]);
+    submit(&server, &[to(0, "x@one.example")]);
     let run = |arguments: &[&str]| {
         let output = server.admin(&[&["queue"], arguments].concat(), "");
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -164,10 +170,15 @@ fn operators_have_the_queue_in_hand() {
     };
     let deadline = Instant::now() + PATIENCE;
     let tried = |line: &String| line.contains("\"last_error\":\"451 4.4.1");
-    while !run(&["list", "--json"]).iter().all(tried) {
-        assert!(Instant::now() < deadline, "not tried: {:#?}", run(&["list", "--json"]));
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    let all_tried = || {
+        while !run(&["list", "--json"]).iter().all(tried) {
+            assert!(Instant::now() < deadline, "not tried: {:#?}", run(&["list", "--json"]));
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    all_tried();
+    submit(&server, &[to(1, "y@two.example"), to(2, "z@three.example")]);
+    all_tried();
     let all = run(&["list", "--json"]);
     assert_eq!(all.len(), 3);
     for field in ["\"id\":\"", "\"sender\":\"ann@example.org\"", "\"age\":", "\"next_attempt\":", "\"held\":false"] {
@@ -215,7 +226,7 @@ fn refusing() -> SocketAddr {
                 say("220 no.example");
                 for line in BufReader::new(stream).lines().map_while(Result::ok) {
                     let said = match line.split(' ').next().unwrap_or_default() {
-                        "EHLO" => say("250-no.example\r\n250 SMTPUTF8"),
+                        "EHLO" => say("250 no.example"),
                         "RCPT" => say("550-5.1.1 Nobody here\r\n550 5.1.1 has this name"),
                         "QUIT" => say("221 bye"),
                         "DATA" => say("554 5.5.1 for whom?"),
@@ -237,7 +248,7 @@ pop = poplib.POP3_SSL("localhost", int(sys.argv[2]), context=ssl.create_default_
 pop.user("ann@example.org")
 pop.pass_("secret of ann")
 count = pop.stat()[0]
-assert count == 3, count
+assert count == 2, count
 seen = set()
 for number in range(1, count + 1):
     octets = b"\r\n".join(pop.retr(number)[1]) + b"\r\n"
@@ -251,15 +262,9 @@ for number in range(1, count + 1):
     assert report.get_content_type() == "multipart/report"
     text, status, returned = report.get_payload()
     assert text.get_content_type() == "text/plain" and "could not be delivered" in text.get_content()
-    kind = report.get_param("report-type")
-    if kind == "delivery-status":
-        assert status.get_content_type() == "message/delivery-status"
-        message, recipient = status.get_payload()
-    else:
-        # Python knows no message/global-delivery-status: its blocks are split here.
-        assert kind == "global-delivery-status" and status.get_content_type() == "message/global-delivery-status", kind
-        blocks = octets.split(b"message/global-delivery-status")[1].split(b"\r\n\r\n")
-        message, recipient = (email.message_from_bytes(block, policy=email.policy.SMTPUTF8) for block in blocks[1:3])
+    assert report.get_param("report-type") == "delivery-status"
+    assert status.get_content_type() == "message/delivery-status"
+    message, recipient = status.get_payload()
     assert message["Reporting-MTA"] == "dns; mail.example.org"
     assert email.utils.parsedate_to_datetime(message["Arrival-Date"])
     assert recipient["Action"] == "failed" and recipient["Status"] == "5.1.1"
@@ -273,18 +278,16 @@ for number in range(1, count + 1):
     if "plain" in final:
         assert message["Original-Envelope-Id"] is None and recipient["Original-Recipient"] is None
         assert returned.get_content_type() == "text/rfc822-headers"
-    elif "full" in final:
+    else:
         assert message["Original-Envelope-Id"] == "QQ 314=159", message["Original-Envelope-Id"]
         assert recipient["Original-Recipient"] == "rfc822;First+Name@third.example"
         assert returned.get_content_type() == "message/rfc822"
         original = returned.get_payload()[0]
         assert original["Subject"] == "full" and "the end" in original.get_payload()
-    else:
-        assert returned.get_content_type() == "message/global-headers", returned.get_content_type()
-assert seen == {"rfc822;plain@elsewhere.example", "rfc822;full@elsewhere.example", "utf-8;zo\u00eb@elsewhere.example"}, seen
+assert seen == {"rfc822;plain@elsewhere.example", "rfc822;full@elsewhere.example"}, seen
 "#;
 
-/// Our reports are what RFC 3464 and 6533 say, as a parser nobody here wrote reads them.
+/// Our reports are what RFC 3464 says, as a parser nobody here wrote reads them.
 #[test]
 #[ignore = "needs python3"]
 fn python_reads_our_reports() {
@@ -294,8 +297,7 @@ fn python_reads_our_reports() {
     wire.ask("EHLO client.example.net", "250 ");
     wire.ask("AUTH PLAIN AGFubkBleGFtcGxlLm9yZwBzZWNyZXQgb2YgYW5u", "235 ");
     let full = ("RET=FULL ENVID=QQ+20314+3D159", "full@elsewhere.example", "ORCPT=rfc822;First+2BName@third.example");
-    let utf8 = ("SMTPUTF8 RET=HDRS", "zo\u{eb}@elsewhere.example", "");
-    for (mail, to, rcpt) in [("", "plain@elsewhere.example", ""), full, utf8] {
+    for (mail, to, rcpt) in [("", "plain@elsewhere.example", ""), full] {
         wire.ask(format!("MAIL FROM:<ann@example.org> {mail}").trim_end(), "250 ");
         wire.ask(format!("RCPT TO:<{to}> {rcpt}").trim_end(), "250 ");
         wire.ask("DATA", "354 ");
@@ -306,4 +308,61 @@ fn python_reads_our_reports() {
     until_empty(&server);
     let mut python = Command::new("python3");
     judge(python.arg("-c").arg(SCRIPT).arg(server.certificate()).arg(server.port("pop3s")));
+}
+
+const GLOBAL: &str = r#"
+import email, email.policy, sys
+octets = open(sys.argv[1], "rb").read()
+report = email.message_from_bytes(octets, policy=email.policy.SMTPUTF8)
+assert not report.defects and not [part for part in report.walk() if part.defects]
+# Python keeps octets that it did not expect; they are UTF-8.
+said = lambda value: str(value).encode("utf-8", "surrogateescape").decode("utf-8")
+assert said(report["To"]) == "<zo\u00eb@a.example>", said(report["To"])
+assert report.get_param("report-type") == "global-delivery-status"
+text, status, returned = report.get_payload()
+assert "zo\u00eb.gone@b.example" in text.get_content()
+assert status.get_content_type() == "message/global-delivery-status" and status["Content-Transfer-Encoding"] == "8bit"
+assert returned.get_content_type() == "message/global-headers"
+# Python takes message/global-delivery-status for a message; its first block is that message's header.
+message, recipient = octets.split(b"message/global-delivery-status")[1].split(b"\r\n\r\n")[1:3]
+message, recipient = (email.message_from_string(block.decode(), policy=email.policy.SMTPUTF8) for block in (message, recipient))
+assert message["Reporting-MTA"] == "dns; mx.example.org"
+assert recipient["Original-Recipient"] == "utf-8;first@\u00fc.example", recipient["Original-Recipient"]
+assert recipient["Final-Recipient"] == "utf-8;zo\u00eb.gone@b.example", recipient["Final-Recipient"]
+assert recipient["Action"] == "delayed" and recipient["Status"] == "4.4.1"
+assert recipient["Will-Retry-Until"] == "Thu, 16 Nov 2023 02:00:00 +0000"
+"#;
+
+/// The variants for addresses that are not ASCII are what RFC 6533 says.
+#[test]
+#[ignore = "needs python3"]
+fn python_reads_global_reports() {
+    let at = Timestamp::from_seconds;
+    let recipient = dsn::Recipient {
+        address: "zo\u{eb}.gone@b.example".into(),
+        orcpt: Some(("utf-8".into(), "first@\u{fc}.example".into())),
+        action: dsn::Action::Delayed,
+        status: EnhancedCode::new(4, 4, 1),
+        diagnostic: Some("451 4.4.1 sp\u{e4}ter".into()),
+        remote_mta: None,
+        last_attempt: Some(at(1_700_000_000)),
+        will_retry_until: Some(at(1_700_100_000)),
+    };
+    let report = dsn::Dsn {
+        reporting_mta: "mx.example.org",
+        from: "postmaster@mx.example.org",
+        to: &Address::parse("zo\u{eb}@a.example", Grammar::default().with_utf8(true)).expect("an address"),
+        date: at(1_700_000_000).at_offset(0),
+        message_id: "1@mx.example.org",
+        boundary: "boundary42",
+        envid: None,
+        arrival: None,
+        recipients: &[recipient],
+        returned: dsn::Returned::Headers("Subject: zo\u{eb}\r\n".as_bytes()),
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("report");
+    std::fs::write(&file, report.build()).expect("a file");
+    let mut python = Command::new("python3");
+    judge(python.arg("-c").arg(GLOBAL).arg(file));
 }
