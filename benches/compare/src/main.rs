@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench whose input is not understood has nothing to say")]
 
+mod differ;
 mod imap;
 mod mime;
 mod smtp;
@@ -12,6 +13,11 @@ mod smtp;
 use benches::race::{self, Options};
 
 fn main() {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some("differ") {
+        let lines = arguments.next().and_then(|lines| lines.parse().ok()).unwrap_or(1_000_000);
+        std::process::exit(i32::from(!differ::run(lines)));
+    }
     let options = Options::from_args();
     race::head(&options);
     smtp::run(&options);
