@@ -34,7 +34,7 @@ pub struct ItemsOptions {
     pub content_up_to: u64,
     /// Stop after this many rows.
     pub max_rows: usize,
-    /// Stop before the page's arena exceeds this many octets; the first row always fits.
+    /// Stop before the page exceeds this many octets, those it shares included; the first row always fits.
     pub max_octets: usize,
     /// The change the answer must at least contain; the store waits or refuses rather than answer from older state.
     pub at_least: Option<ModSeq>,
@@ -92,7 +92,14 @@ pub struct ItemRow {
     keywords: Range<u32>,
     skeleton: Range<u32>,
     summary: Range<u32>,
-    content: Range<u32>,
+    content: Place,
+}
+
+/// Where a row's octets are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    Arena(Range<u32>),
+    Shared(u32),
 }
 
 /// Rows of one folder, ascending by UID, all from one snapshot.
@@ -102,6 +109,7 @@ pub struct ItemPage {
     keyword_table: Arc<[Keyword]>,
     keyword_ids: Vec<u16>,
     arena: Bytes,
+    shared: Vec<Bytes>,
     /// The first UID not looked at; `None` when the page holds everything asked for.
     pub next: Option<Uid>,
 }
@@ -139,11 +147,16 @@ impl ItemPage {
         self.arena.get(range(&row.summary)).filter(|octets| !octets.is_empty())
     }
 
-    /// A row's octets, shared with the page, when they were asked for and not too many.
+    /// A row's octets, not copied, when they were asked for and not too many.
     #[must_use]
     pub fn content(&self, row: &ItemRow) -> Option<Bytes> {
-        let span = range(&row.content);
-        (!span.is_empty() && span.end <= self.arena.len()).then(|| self.arena.slice(span))
+        match &row.content {
+            Place::Arena(span) => {
+                let span = range(span);
+                (!span.is_empty() && span.end <= self.arena.len()).then(|| self.arena.slice(span))
+            }
+            Place::Shared(at) => self.shared.get(*at as usize).cloned(),
+        }
     }
 }
 
@@ -198,6 +211,9 @@ pub struct ItemPageBuilder {
     table: Vec<Keyword>,
     keyword_ids: Vec<u16>,
     arena: Vec<u8>,
+    shared: Vec<Bytes>,
+    /// Octets of all of them.
+    shared_octets: usize,
 }
 
 impl ItemPageBuilder {
@@ -211,7 +227,8 @@ impl ItemPageBuilder {
     #[must_use]
     pub fn is_full(&self, options: &ItemsOptions, parts: &RowParts<'_>) -> bool {
         let more = parts.skeleton.len() + parts.summary.len() + parts.content.len();
-        !self.rows.is_empty() && (self.rows.len() >= options.max_rows || self.arena.len() + more > options.max_octets)
+        let octets = self.arena.len() + self.shared_octets + more;
+        !self.rows.is_empty() && (self.rows.len() >= options.max_rows || octets > options.max_octets)
     }
 
     /// Adds a row. UIDs ascend.
@@ -230,7 +247,7 @@ impl ItemPageBuilder {
         let keywords = first_keyword..offset(self.keyword_ids.len());
         let skeleton = self.store(parts.skeleton);
         let summary = self.store(parts.summary);
-        let content = self.store(parts.content);
+        let content = Place::Arena(self.store(parts.content));
         let RowHead { item, uid, email, thread, internal_date, save_date, size, generation, .. } = head;
         let RowHead { created, content_change, read_change, change, .. } = head;
         self.rows.push(ItemRow {
@@ -254,6 +271,15 @@ impl ItemPageBuilder {
         });
     }
 
+    /// Gives the row that was pushed last its octets without copying them, for a store that has them in memory anyway.
+    pub fn share_content(&mut self, content: Bytes) {
+        if let Some(row) = self.rows.last_mut().filter(|_| !content.is_empty()) {
+            row.content = Place::Shared(offset(self.shared.len()));
+            self.shared_octets += content.len();
+            self.shared.push(content);
+        }
+    }
+
     /// The page; `next` is the first UID not looked at.
     #[must_use]
     pub fn finish(self, next: Option<Uid>) -> ItemPage {
@@ -262,6 +288,7 @@ impl ItemPageBuilder {
             keyword_table: self.table.into(),
             keyword_ids: self.keyword_ids,
             arena: self.arena.into(),
+            shared: self.shared,
             next,
         }
     }
@@ -285,4 +312,48 @@ impl ItemPageBuilder {
 /// Pages are bounded far below 4 GiB; one that is not points nowhere rather than wrong.
 fn offset(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(uid: u32) -> RowHead {
+        RowHead {
+            item: ItemId::new(u64::from(uid)).unwrap(),
+            uid: Uid::new(uid).unwrap(),
+            email: EmailId([0; 16]),
+            thread: ThreadId([0; 16]),
+            internal_date: Timestamp::default().at_offset(0),
+            save_date: Timestamp::default(),
+            size: 100,
+            generation: 0,
+            created: ModSeq::FIRST,
+            content_change: ModSeq::FIRST,
+            read_change: ModSeq::FIRST,
+            change: ModSeq::FIRST,
+        }
+    }
+
+    #[test]
+    fn a_shared_content_is_not_copied_and_counts_as_the_pages_own() {
+        let mut options = ItemsOptions::new(Projection::CONTENT);
+        options.max_octets = 250;
+        let content = Bytes::from(vec![b'x'; 100]);
+        let (copied, shared) = (RowParts { content: &content, ..RowParts::default() }, RowParts::default());
+        let mut builder = ItemPageBuilder::new();
+        builder.push(head(1), SystemFlags::empty(), [], copied);
+        builder.push(head(2), SystemFlags::empty(), [], shared);
+        assert!(!builder.is_full(&options, &copied));
+        builder.share_content(content.clone());
+        assert!(builder.is_full(&options, &copied));
+        builder.push(head(3), SystemFlags::empty(), [], shared);
+        builder.share_content(Bytes::new());
+        let page = builder.finish(None);
+        let found: Vec<_> = page.rows().iter().map(|row| page.content(row)).collect();
+        assert_eq!(found, [Some(content.clone()), Some(content.clone()), None]);
+        let pointers: Vec<_> = found.iter().flatten().map(|found| found.as_ptr()).collect();
+        assert_ne!(pointers[0], content.as_ptr());
+        assert_eq!(pointers[1], content.as_ptr());
+    }
 }
