@@ -1,9 +1,11 @@
 //! A few threads with something of their own each (a connection), and work waiting for them.
 //!
 //! Threads start when there is work and nobody idle, and stay. The answers are plain futures, so any executor will do.
+//! The thread that worked last is woken first: what it has (a connection's pages) is the warmest.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::Thread;
 
 use tokio::sync::oneshot;
 
@@ -22,26 +24,28 @@ struct Shared<S> {
     max_threads: usize,
     max_waiting: usize,
     state: Mutex<State<S>>,
-    wake: Condvar,
+    /// Rung whenever a thread has ended.
+    ended: Condvar,
 }
 
 struct State<S> {
     tasks: VecDeque<Task<S>>,
     threads: usize,
-    idle: usize,
+    /// Those that wait for work, the one that worked last at the end.
+    idle: Vec<Thread>,
     closed: bool,
 }
 
 impl<S: 'static> Pool<S> {
     pub(crate) fn new(name: &'static str, max_threads: usize, max_waiting: usize, make: Make<S>) -> Pool<S> {
-        let state = State { tasks: VecDeque::new(), threads: 0, idle: 0, closed: false };
+        let state = State { tasks: VecDeque::new(), threads: 0, idle: Vec::new(), closed: false };
         let shared = Shared {
             name,
             make,
             max_threads: max_threads.max(1),
             max_waiting,
             state: Mutex::new(state),
-            wake: Condvar::new(),
+            ended: Condvar::new(),
         };
         Pool { shared: Arc::new(shared) }
     }
@@ -70,7 +74,9 @@ impl<S: 'static> Pool<S> {
             return Err(Fault::Busy);
         }
         state.tasks.push_back(task);
-        if state.idle < state.tasks.len() && state.threads < self.shared.max_threads {
+        // One that is taken off the list wakes to look for work, and so finds this or another's.
+        let woken = state.idle.pop();
+        if woken.is_none() && state.threads < self.shared.max_threads {
             let shared = Arc::clone(&self.shared);
             let spawned = std::thread::Builder::new().name(self.shared.name.into()).spawn(move || shared.serve());
             match spawned {
@@ -83,35 +89,41 @@ impl<S: 'static> Pool<S> {
             }
         }
         drop(state);
-        self.shared.wake.notify_one();
+        if let Some(thread) = woken {
+            thread.unpark();
+        }
         Ok(())
     }
 
     /// Lets the waiting work end and takes no more.
     pub(crate) fn close(&self) {
-        self.shared.lock().closed = true;
-        self.shared.wake.notify_all();
+        self.shared.close();
     }
 
     /// Waits until the threads are gone. Blocks; for a thread that may.
     pub(crate) fn join(&self) {
         let mut state = self.shared.lock();
         while state.threads > 0 {
-            state = self.shared.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.shared.ended.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
 
 impl<S> Drop for Pool<S> {
     fn drop(&mut self) {
-        self.shared.lock().closed = true;
-        self.shared.wake.notify_all();
+        self.shared.close();
     }
 }
 
 impl<S> Shared<S> {
     fn lock(&self) -> MutexGuard<'_, State<S>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.idle.drain(..).for_each(|thread| thread.unpark());
     }
 
     fn serve(&self) {
@@ -134,17 +146,20 @@ impl<S> Shared<S> {
     }
 
     fn next(&self) -> Option<Task<S>> {
-        let mut state = self.lock();
+        let this = std::thread::current();
         loop {
+            let mut state = self.lock();
+            // It may have woken for no reason, and be on the list still.
+            state.idle.retain(|thread| thread.id() != this.id());
             if let Some(task) = state.tasks.pop_front() {
                 return Some(task);
             }
             if state.closed {
                 return None;
             }
-            state.idle += 1;
-            state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
-            state.idle -= 1;
+            state.idle.push(this.clone());
+            drop(state);
+            std::thread::park();
         }
     }
 }
@@ -155,7 +170,7 @@ struct Leave<'a, S>(&'a Shared<S>);
 impl<S> Drop for Leave<'_, S> {
     fn drop(&mut self) {
         self.0.lock().threads -= 1;
-        self.0.wake.notify_all();
+        self.0.ended.notify_all();
     }
 }
 
