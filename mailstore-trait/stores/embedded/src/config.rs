@@ -61,6 +61,9 @@ pub struct Config {
     pub orphan_interval: Duration,
     /// Octets of page cache of the writing connection, and of all the reading ones together.
     pub cache: usize,
+    /// Octets of small messages kept in memory, so that reading them again touches neither the database nor the disk;
+    /// 0 for none. Small are those of at most [`inline_up_to`](Config::inline_up_to) octets.
+    pub content_cache: usize,
     /// Pages the write-ahead log may hold before they move into the database.
     pub checkpoint_pages: u32,
     /// The most octets the database file may grow to; `None` for the disk's own limit.
@@ -111,6 +114,7 @@ impl Default for Config {
             maintenance_interval: Duration::from_secs(60),
             orphan_interval: Duration::from_secs(24 * 3600),
             cache: 32 * 1024 * 1024,
+            content_cache: 64 * 1024 * 1024,
             checkpoint_pages: 4000,
             max_database: None,
             cached_folders: 4096,

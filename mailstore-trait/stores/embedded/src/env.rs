@@ -8,6 +8,7 @@ use mailstore_trait::id::{BlobId, EmailId, ThreadId};
 
 use crate::blobs::Blobs;
 use crate::config::{Config, system_time};
+use crate::content_cache::ContentCache;
 use crate::fault::{Fault, Result};
 use crate::hints::Hints;
 use crate::stats::Counters;
@@ -20,6 +21,7 @@ pub(crate) struct Env {
     pub(crate) blobs: Blobs,
     pub(crate) hints: Hints,
     pub(crate) uids: UidCache,
+    pub(crate) contents: ContentCache,
     pub(crate) counters: Counters,
     /// The database's count of moves when this process last wrote or looked under the lock.
     pub(crate) moves: AtomicI64,

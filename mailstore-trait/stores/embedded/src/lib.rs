@@ -20,6 +20,7 @@ mod blobs;
 mod check;
 mod committer;
 mod config;
+mod content_cache;
 mod env;
 mod error;
 mod fault;

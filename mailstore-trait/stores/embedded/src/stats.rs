@@ -14,6 +14,12 @@ pub struct Stats {
     pub file_syncs: u64,
     /// Writes that were refused or failed.
     pub failed: u64,
+    /// Contents of small messages that were in memory when they were asked for.
+    pub content_hits: u64,
+    /// Contents of small messages that had to be read.
+    pub content_misses: u64,
+    /// Octets that contents in memory take now.
+    pub content_octets: u64,
 }
 
 #[derive(Debug, Default)]
@@ -22,6 +28,8 @@ pub(crate) struct Counters {
     pub(crate) transactions: AtomicU64,
     pub(crate) file_syncs: AtomicU64,
     pub(crate) failed: AtomicU64,
+    pub(crate) content_hits: AtomicU64,
+    pub(crate) content_misses: AtomicU64,
 }
 
 impl Counters {
@@ -31,6 +39,9 @@ impl Counters {
             transactions: self.transactions.load(Ordering::Relaxed),
             file_syncs: self.file_syncs.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
+            content_hits: self.content_hits.load(Ordering::Relaxed),
+            content_misses: self.content_misses.load(Ordering::Relaxed),
+            content_octets: 0,
         }
     }
 }

@@ -33,6 +33,7 @@ use crate::blobs::Blobs;
 use crate::check::{self, Finding};
 use crate::committer::Committer;
 use crate::config::Config;
+use crate::content_cache::ContentCache;
 use crate::env::{Env, Ids};
 use crate::error::OpenError;
 use crate::fault::{Fault, Result};
@@ -97,6 +98,7 @@ impl Store {
             blobs,
             hints: Hints::default(),
             uids: UidCache::new(config.cached_folders),
+            contents: ContentCache::new(config.content_cache),
             counters: Counters::default(),
             moves: AtomicI64::new(moves),
             foreign: AtomicU64::new(0),
@@ -141,7 +143,8 @@ impl Store {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let stats = self.inner.env.counters.snapshot();
-        Stats { file_syncs: self.inner.env.blobs.syncs(), ..stats }
+        let env = &self.inner.env;
+        Stats { file_syncs: env.blobs.syncs(), content_octets: env.contents.octets(), ..stats }
     }
 
     /// Sets how many octets an account may hold; `None` for no limit. What is there already stays.

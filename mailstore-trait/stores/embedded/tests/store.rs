@@ -557,3 +557,67 @@ async fn a_removed_account_is_on_nobodys_list() {
     mail.store.users().remove("two@example.org").await.unwrap();
     assert_eq!(mail.store.acls(account(ME)).await.unwrap(), []);
 }
+
+#[tokio::test]
+async fn contents_stay_in_memory_up_to_their_bound() {
+    for (bound, fits) in [(0, 0), (10_000, 8), (1 << 20, 20)] {
+        let mail = mail_with(|config| {
+            config.content_cache = bound;
+            config.inline_up_to = 1000;
+        })
+        .await;
+        let octets = |n: u8| vec![b'a' + n; 1000];
+        for n in 0..20 {
+            deliver(&mail.store, mail.inbox, &octets(n)).await;
+        }
+        // Over the size of what is kept: read as ever, and counted nowhere.
+        deliver(&mail.store, mail.inbox, &[b'z'; 1001]).await;
+        for _ in 0..3 {
+            let options = ItemsOptions::new(Projection::CONTENT);
+            let page = mail.store.items(account(ME), mail.inbox, &UidSet::all(), options).await.unwrap();
+            assert_eq!(page.rows().len(), 21);
+            for (n, row) in (0..20).zip(page.rows()) {
+                assert_eq!(page.content(row).unwrap(), octets(n));
+            }
+            assert!(mail.store.stats().content_octets <= bound as u64);
+        }
+        let stats = mail.store.stats();
+        assert_eq!(stats.content_hits + stats.content_misses, 60);
+        assert_eq!(stats.content_octets / 1128, fits);
+        assert_eq!(stats.content_misses == 20, fits == 20, "{stats:?}");
+        let last = read_all(&mail.store, ME, email_of(&mail, 20).await, 300).await;
+        assert_eq!(last, octets(19));
+        assert!(mail.store.stats().content_hits > 0 || bound == 0);
+        assert_sound(&mail.store).await;
+    }
+}
+
+async fn email_of(mail: &Mail, uid: u32) -> EmailId {
+    let page = mail.store.items(account(ME), mail.inbox, &uids([uid]), ItemsOptions::default()).await.unwrap();
+    page.rows()[0].email
+}
+
+/// Octets in memory are right for ever; who may have them is asked anew each time.
+#[tokio::test]
+async fn what_is_in_memory_is_given_only_to_those_who_may_have_it() {
+    let mail = mail().await;
+    mail.store.provision(account(2), &[]).await.unwrap();
+    let message = deliver(&mail.store, mail.inbox, b"one\r\n").await;
+    assert_eq!(read_all(&mail.store, ME, message.email, 100).await, b"one\r\n");
+    let held = mail.store.stats().content_octets;
+    assert!(held > 0);
+    let foreign = MailStore::read(&mail.store, account(2), message.email, 0, 10).await;
+    assert!(matches!(foreign, Err(ReadError::NotFound)));
+    let remove = Op::Remove { folder: mail.inbox, uids: UidSet::all(), only_deleted: false };
+    one(&mail.store, remove).await;
+    let options = ItemsOptions::new(Projection::CONTENT);
+    let page = mail.store.items(account(ME), mail.inbox, &UidSet::all(), options).await.unwrap();
+    assert!(page.rows().is_empty());
+    mail.store.tidy().await.unwrap();
+    assert_eq!(read_all(&mail.store, ME, message.email, 100).await, b"one\r\n");
+    mail.clock.advance(1000);
+    mail.store.tidy().await.unwrap();
+    let gone = MailStore::read(&mail.store, account(ME), message.email, 0, 10).await;
+    assert!(matches!(gone, Err(ReadError::NotFound)));
+    assert_eq!(mail.store.stats().content_octets, held);
+}

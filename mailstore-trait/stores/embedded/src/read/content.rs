@@ -7,6 +7,7 @@ use rusqlite::{OptionalExtension, params};
 use super::Snapshot;
 use crate::env::sql;
 use crate::fault::{Fault, Result};
+use crate::stats::count;
 use crate::write::account::unsigned;
 
 /// Where the octets behind a prefix lie.
@@ -25,15 +26,22 @@ pub(crate) fn piece(
 ) -> Result<Bytes> {
     snapshot.account(account)?;
     let number = snapshot.env.ids.email_number(email).ok_or(Fault::NotFound)?;
-    let (prefix, size, blob) = snapshot
+    // The prefix is not looked at when the whole is in memory.
+    let (size, small, blob, prefix) = snapshot
         .connection
-        .prepare_cached("SELECT prefix, size, blob FROM email WHERE id = ?1 AND account = ?2")?
-        .query_row(params![number, sql(account.value())], |row| {
-            Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, i64>(1)?, row.get::<_, [u8; 16]>(2)?))
+        .prepare_cached(
+            "SELECT size, size <= ?3, blob, iif(size <= ?3, x'', prefix) FROM email WHERE id = ?1 AND account = ?2",
+        )?
+        .query_row(params![number, sql(account.value()), sql(snapshot.env.config.inline_up_to as u64)], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get::<_, [u8; 16]>(2)?, row.get::<_, Vec<u8>>(3)?))
         })
         .optional()?
         .ok_or(Fault::NotFound)?;
-    let whole = Whole { prefix, size: unsigned(size), blob: BlobId(blob) };
+    let size = unsigned(size);
+    if small {
+        return Ok(slice(&whole(snapshot, number, size)?, offset, max.max(1)));
+    }
+    let whole = Whole { prefix, size, blob: BlobId(blob) };
     whole.part(snapshot, offset, max).map_err(|fault| match fault {
         Fault::Corrupt(what) => Fault::Corrupt(format!("email {email}: {what}")),
         other => other,
@@ -75,8 +83,24 @@ fn slice(octets: &Bytes, offset: u64, many: usize) -> Bytes {
     octets.slice(start..start.saturating_add(many).min(octets.len()))
 }
 
-/// All octets of a small message, in one question: pages are full of them.
-pub(crate) fn whole(snapshot: &Snapshot<'_>, email: i64, size: u64) -> Result<Vec<u8>> {
+/// All octets of a small message whose row is in the snapshot.
+pub(crate) fn whole(snapshot: &Snapshot<'_>, email: i64, size: u64) -> Result<Bytes> {
+    let env = snapshot.env;
+    if size > env.config.inline_up_to as u64 {
+        return read_whole(snapshot, email, size);
+    }
+    if let Some(content) = env.contents.find(email).filter(|content| content.len() as u64 == size) {
+        count(&env.counters.content_hits, 1);
+        return Ok(content);
+    }
+    count(&env.counters.content_misses, 1);
+    let content = read_whole(snapshot, email, size)?;
+    env.contents.keep(email, &content);
+    Ok(content)
+}
+
+/// In one question: pages are full of them.
+fn read_whole(snapshot: &Snapshot<'_>, email: i64, size: u64) -> Result<Bytes> {
     let corrupt = || Fault::corrupt(format!("email {}", snapshot.env.ids.email(email)));
     let mut statement = snapshot.connection.prepare_cached(
         "SELECT email.prefix, email.blob, blob.name IS NULL, blob.body IS NULL, body.octets FROM email
@@ -97,7 +121,7 @@ pub(crate) fn whole(snapshot: &Snapshot<'_>, email: i64, size: u64) -> Result<Ve
         let body = row.get_ref(4)?.as_blob_or_null().map_err(rusqlite::Error::from)?;
         octets.extend_from_slice(body.ok_or_else(|| Fault::corrupt(format!("octets {blob} have no body")))?);
     }
-    if octets.len() as u64 == size { Ok(octets) } else { Err(corrupt()) }
+    if octets.len() as u64 == size { Ok(octets.into()) } else { Err(corrupt()) }
 }
 
 fn find(snapshot: &Snapshot<'_>, blob: BlobId) -> Result<Body> {

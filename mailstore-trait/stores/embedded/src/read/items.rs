@@ -1,5 +1,6 @@
 //! Pages of rows.
 
+use bytes::Bytes;
 use mailstore_trait::id::{AccountId, FolderId, Uid};
 use mailstore_trait::item::{ItemPage, ItemPageBuilder, ItemsOptions, Projection, RowParts};
 use mailstore_trait::uid_set::UidSet;
@@ -45,13 +46,19 @@ pub(crate) fn page(
                 Fault::Corrupt(what) => Fault::Corrupt(format!("a message of folder {folder}: {what}")),
                 other => other,
             })?;
-            let parts = Parts::read(snapshot, &row, options)?;
-            let parts = parts.borrow();
+            let Parts { skeleton, summary, content } = Parts::read(snapshot, &row, options)?;
+            let parts = RowParts { skeleton: &skeleton, summary: &summary, content: &content };
             if page.is_full(options, &parts) {
                 return Ok(page.finish(Uid::new(row.uid)));
             }
             let keywords = words.all(snapshot.connection, &row.keywords)?;
-            page.push(row.head(snapshot.env.ids, folder)?, row.flags, keywords.iter(), parts);
+            page.push(
+                row.head(snapshot.env.ids, folder)?,
+                row.flags,
+                keywords.iter(),
+                RowParts { content: &[], ..parts },
+            );
+            page.share_content(content);
         }
     }
     Ok(page.finish(None))
@@ -62,7 +69,7 @@ pub(crate) fn page(
 struct Parts {
     skeleton: Vec<u8>,
     summary: Vec<u8>,
-    content: Vec<u8>,
+    content: Bytes,
 }
 
 impl Parts {
@@ -90,9 +97,5 @@ impl Parts {
             }
         }
         Ok(parts)
-    }
-
-    fn borrow(&self) -> RowParts<'_> {
-        RowParts { skeleton: &self.skeleton, summary: &self.summary, content: &self.content }
     }
 }
