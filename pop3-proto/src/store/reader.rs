@@ -2,7 +2,7 @@
 //!
 //! Most clients retrieve one message after the other. The second one in ascending order is taken as the sign of it: from
 //! then on a question brings a page of rows with small contents inline, and the messages behind are answered from it. Each
-//! page is twice as large as the one before, as long as the client goes on, up to
+//! page is four times as large as the one before, as long as the client goes on, up to
 //! [`World::read_ahead`](super::World::read_ahead): a question costs as much as many messages. A large message is read in
 //! ranges.
 
@@ -102,7 +102,7 @@ impl Maildrop {
         let mut options = ItemsOptions::new(Projection::CONTENT);
         options.content_up_to = INLINE;
         options.max_rows = 1;
-        reader.page = if onward { reader.page.max(AHEAD / 2).saturating_mul(2).min(world.read_ahead) } else { 0 };
+        reader.page = if onward { reader.page.max(AHEAD / 4).saturating_mul(4).min(world.read_ahead) } else { 0 };
         if onward {
             let last = Uid::new(self.end.value().saturating_sub(1)).unwrap_or(uid);
             uids.insert_range(uid..=last);
