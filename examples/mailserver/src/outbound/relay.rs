@@ -122,11 +122,16 @@ impl Relay {
     /// The header of a message, for what it says of TLS.
     async fn header(&self, id: QueueId) -> Vec<u8> {
         let Some(queue) = self.store.as_queue() else { return Vec::new() };
-        match queue.read(id, 0, HEADER).await {
-            Ok(octets) => dsn::header(&octets).to_vec(),
-            // Sending it will fail in the same way, and say so.
-            Err(_) => Vec::new(),
+        let mut read = Vec::new();
+        // One read may end where the trace that was put before the message does.
+        while read.len() < HEADER && memchr::memmem::find(&read, b"\r\n\r\n").is_none() {
+            match queue.read(id, read.len() as u64, HEADER - read.len()).await {
+                Ok(octets) if !octets.is_empty() => read.extend_from_slice(&octets),
+                // What can't be read can't be sent either, and sending says so.
+                Ok(_) | Err(_) => break,
+            }
         }
+        dsn::header(&read).to_vec()
     }
 
     async fn by_route(&self, sender: &mut Sender, route: &Route, require_tls: bool) -> String {

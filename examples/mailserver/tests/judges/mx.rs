@@ -276,5 +276,6 @@ fn mta_sts_keeps_mail_from_leaving_in_clear() {
     assert!(server.admin(&["queue", "remove", "--all"], "").status.success());
     let open = format!("TLS-Required: No\r\n{}", mail::message("open", 500));
     submit(&server, &["x@d.example"], &open);
-    assert!(hosts.received.recv_timeout(PATIENCE).expect("delivered").data.contains("Subject: open"));
+    let received = hosts.received.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{}", server.log()));
+    assert!(received.data.contains("Subject: open"));
 }
