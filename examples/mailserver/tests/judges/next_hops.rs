@@ -29,16 +29,6 @@ struct Ended(Child);
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        // Postfix's master takes its daemons with it when it is asked to end, not when it is killed.
-        let pid = self.0.id();
-        let _ = Command::new("sh").arg("-c").arg(format!("kill -TERM {pid}")).status();
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while Instant::now() < deadline {
-            if matches!(self.0.try_wait(), Ok(Some(_))) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -49,6 +39,19 @@ struct Postfix {
     _master: Ended,
     folder: tempfile::TempDir,
     port: u16,
+}
+
+impl Drop for Postfix {
+    fn drop(&mut self) {
+        // What was started is a script; its master takes the daemons with it when it is asked to end.
+        let Ok(pid) = std::fs::read_to_string(self.folder.path().join("queue/pid/master.pid")) else { return };
+        let _ = Command::new("sh").arg("-c").arg(format!("kill -TERM {}", pid.trim())).status();
+        let gone = || !Path::new("/proc").join(pid.trim()).exists();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !gone() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
 }
 
 impl Postfix {
