@@ -59,6 +59,8 @@ struct Actor {
     /// Commands of the connection that have not ended.
     open: Vec<u64>,
     found: BTreeMap<u64, UidSet>,
+    /// The last command that was not taken: the connection was about to end.
+    not_taken: u64,
     /// What was given and heard last, for whoever reads of a failure.
     log: VecDeque<Note>,
 }
@@ -168,7 +170,7 @@ impl House {
         let pipe = self.connect(&desk);
         let replica = Replica::new(Mailbox::new("INBOX"), REPLICA, Cache::default());
         let (open, found) = (Vec::new(), BTreeMap::new());
-        Actor { pipe, replica, desk, tickets: 100, ready: false, open, found, log: VecDeque::new() }
+        Actor { pipe, replica, desk, tickets: 100, ready: false, open, found, not_taken: 0, log: VecDeque::new() }
     }
 
     fn flags(&mut self) -> FlagSet {
@@ -345,7 +347,12 @@ impl House {
         Messages::Uids(self.some(uids))
     }
 
+    /// Cuts the link, now or in the midst of what the server says next.
     fn cut(&mut self, actor: &mut Actor) {
+        if self.random.below(3) > 0 {
+            let soon = actor.pipe.server.sent() + self.random.below(1200) as u64;
+            return actor.pipe.server.cut_after(soon);
+        }
         actor.pipe.client.cut();
         actor.pipe.server.cut();
         actor.pump();
@@ -386,7 +393,7 @@ impl House {
                             break;
                         }
                     }
-                    let at_rest = actor.open.is_empty() && actor.replica.is_synced();
+                    let at_rest = actor.open.is_empty() && actor.not_taken != ticket && actor.replica.is_synced();
                     if at_rest && actor.pipe.client.closed().is_none() {
                         break;
                     }
@@ -429,7 +436,7 @@ impl House {
         for _ in 0..100 {
             actor.ripple(self);
         }
-        if actor.open.contains(&fetch) || actor.open.contains(&search) {
+        if actor.open.contains(&fetch) || actor.open.contains(&search) || actor.not_taken >= fetch {
             assert!(actor.pipe.client.closed().is_some(), "seed {seed}: unanswered");
             return;
         }
@@ -506,6 +513,7 @@ impl Actor {
                     Event::NotTaken { ticket, reason } => {
                         assert!(!matches!(reason, NotTaken::Full), "{reason:?}");
                         self.open.retain(|open| *open != ticket);
+                        self.not_taken = ticket;
                     }
                     _ => {}
                 }
