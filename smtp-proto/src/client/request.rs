@@ -195,6 +195,14 @@ pub enum Stage {
     FinalDot,
 }
 
+impl Stage {
+    /// Whether any message would have come as far as this one, since nothing was said of it yet.
+    #[must_use]
+    pub fn is_before_the_message(self) -> bool {
+        matches!(self, Stage::Lookup | Stage::Connect | Stage::Greeting | Stage::Hello | Stage::StartTls | Stage::Auth)
+    }
+}
+
 mailstore_trait::questions! {
     /// Which message is to be sent?
     NextMessage -> Next, refused by Next::Quit;

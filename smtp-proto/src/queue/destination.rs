@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use mailstore_trait::date::Timestamp;
 
-use crate::client::request::{Outcome, Stage};
+use crate::client::request::Outcome;
 use crate::reply::Reply;
 
 /// What one destination may take.
@@ -87,14 +87,7 @@ impl<'a> Reached<'a> {
         let mut last = None;
         for outcome in outcomes {
             match outcome {
-                Outcome::Deferred(failure)
-                    if matches!(
-                        failure.stage,
-                        Stage::Lookup | Stage::Connect | Stage::Greeting | Stage::Hello | Stage::StartTls | Stage::Auth
-                    ) =>
-                {
-                    last = Some(&failure.reply);
-                }
+                Outcome::Deferred(failure) if failure.stage.is_before_the_message() => last = Some(&failure.reply),
                 _ => return Reached::Answered,
             }
         }
@@ -307,13 +300,15 @@ mod tests {
 
     #[test]
     fn what_would_happen_to_any_message_is_the_destinations_fault() {
-        use crate::client::request::Failure;
+        use crate::client::request::{Failure, Stage};
         let failed = |stage, code| Outcome::from(Failure { stage, reply: Reply { code, ..REFUSED }, remote: true });
         assert!(matches!(
             Reached::of(&[failed(Stage::Greeting, 421), failed(Stage::Greeting, 421)]),
             Reached::Unreachable(_)
         ));
-        assert!(matches!(Reached::of(&[failed(Stage::StartTls, 451)]), Reached::Unreachable(_)));
+        for stage in [Stage::Lookup, Stage::Connect, Stage::StartTls] {
+            assert!(matches!(Reached::of(&[failed(stage, 451)]), Reached::Unreachable(_)), "{stage:?}");
+        }
         for answered in [failed(Stage::Rcpt, 451), failed(Stage::Mail, 554), failed(Stage::FinalDot, 451)] {
             assert_eq!(Reached::of(&[failed(Stage::Hello, 451), answered]), Reached::Answered);
         }
