@@ -442,7 +442,12 @@ impl House {
         }
         for uid in some.iter() {
             let expected = self.octets(uid);
-            assert_eq!(actor.desk.borrow().fetched.get(&uid), Some(&expected), "seed {seed}: message {uid}");
+            assert_eq!(
+                actor.desk.borrow().fetched.get(&uid),
+                Some(&expected),
+                "seed {seed}: message {uid}\n{}",
+                actor.tell()
+            );
         }
         let seen: UidSet =
             stored.iter().filter(|(_, flags)| flags.system.contains(SystemFlags::SEEN)).map(|(uid, _)| *uid).collect();
