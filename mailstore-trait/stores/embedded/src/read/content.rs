@@ -38,11 +38,12 @@ pub(crate) fn piece(
         .optional()?
         .ok_or(Fault::NotFound)?;
     let size = unsigned(size);
-    if small {
-        return Ok(slice(&whole(snapshot, number, size)?, offset, max.max(1)));
-    }
-    let whole = Whole { prefix, size, blob: BlobId(blob) };
-    whole.part(snapshot, offset, max).map_err(|fault| match fault {
+    let part = if small {
+        whole(snapshot, number, size).map(|whole| slice(&whole, offset, max.max(1)))
+    } else {
+        Whole { prefix, size, blob: BlobId(blob) }.part(snapshot, offset, max)
+    };
+    part.map_err(|fault| match fault {
         Fault::Corrupt(what) => Fault::Corrupt(format!("email {email}: {what}")),
         other => other,
     })
