@@ -1,6 +1,6 @@
 //! Extensions as objects: a line of EHLO, parameters of MAIL and RCPT, verbs.
 //!
-//! RFC 5321 §2.2.1, §4.1.1.1 and §4.1.1.11. The crate's own are in one table of such objects ([`OURS`]): what EHLO says,
+//! RFC 5321 §2.2.1, §4.1.1.1 and §4.1.1.11. The crate's own are in one table of such objects (`OURS`): what EHLO says,
 //! what HELP names and which rarer verbs run comes from there. Their parameters are typed, so those the parser knows
 //! itself. Whoever embeds a server registers more in [`Config::registered`] and touches nothing here: the session checks
 //! what the object says of a parameter, carries it in the envelope, and asks

@@ -1,7 +1,7 @@
 //! MTA-STS: by which hosts a domain takes mail, and that they must have TLS.
 //!
 //! RFC 8461. The TXT record says that there is a policy and which version; the policy itself lies at
-//! [`url`], fetched by whoever may do so; the [`Cache`] keeps it as long as it says. An attacker who hides the record or
+//! [`policy_host`], fetched by whoever may do so; the [`Cache`] keeps it as long as it says. An attacker who hides the record or
 //! the policy from us is an attacker for as long as the cache lasts, and no longer.
 
 use std::collections::BTreeMap;
