@@ -103,7 +103,7 @@ pub enum Messages {
     From(Uid),
     /// Those with these numbers, the first and the last; up to the largest when the last is `None`. Such a command waits
     /// until no other is under way that could change the numbers (RFC 9051 §5.5), and is not sent when they have changed
-    /// ([`NotTaken::Renumbered`](super::NotTaken::Renumbered)).
+    /// ([`NotTaken::Renumbered`]).
     Numbers(SeqNum, Option<SeqNum>),
     /// What a search saved (RFC 5182 §2.1), as UIDs.
     Saved,
