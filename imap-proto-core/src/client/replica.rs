@@ -214,11 +214,12 @@ impl Replica {
         Uid::new(*selected.numbers.get(at)?)
     }
 
-    /// Messages in the mailbox, known or not, while it is selected.
+    /// Messages in the mailbox, their UIDs known or not, while it is selected. Nothing while the messages are being listed:
+    /// only behind that is it known what the numbers mean.
     #[must_use]
     pub fn exists(&self) -> Option<u32> {
         match &self.view {
-            View::Selected(selected) => Some(selected.exists),
+            View::Selected(selected) if selected.steps.is_empty() => Some(selected.exists),
             _ => None,
         }
     }
