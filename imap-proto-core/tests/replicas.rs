@@ -374,31 +374,37 @@ impl House {
         self.count("connect");
     }
 
-    /// Everybody comes to rest: then all know what the store knows.
-    fn rest(&mut self, actors: &mut [Actor], seed: u64) {
-        for actor in actors.iter_mut() {
-            // A link that breaks while one waits is another link.
-            for tries in 0.. {
-                assert!(tries < 100, "seed {seed}: an actor never comes to rest:\n{}", actor.tell());
-                self.reconnect(actor);
+    /// A client does what it was given, and learns what there is to know.
+    fn settle(&mut self, actor: &mut Actor, seed: u64) {
+        // A link that breaks while one waits is another link.
+        for _ in 0..100 {
+            self.reconnect(actor);
+            actor.ripple(self);
+            if !actor.ready || actor.pipe.client.closed().is_some() {
+                continue;
+            }
+            let ticket = actor.give(Command::Noop);
+            for _ in 0..200 {
                 actor.ripple(self);
-                if actor.ready && actor.pipe.client.closed().is_none() {
-                    let ticket = actor.give(Command::Noop);
-                    for _ in 0..200 {
-                        actor.ripple(self);
-                        if actor.pipe.client.closed().is_some() {
-                            break;
-                        }
-                        if !actor.open.contains(&ticket) && actor.open.is_empty() && actor.replica.is_synced() {
-                            break;
-                        }
-                    }
-                    let at_rest = actor.open.is_empty() && actor.not_taken != ticket && actor.replica.is_synced();
-                    if at_rest && actor.pipe.client.closed().is_none() {
-                        break;
-                    }
+                let done = actor.open.is_empty() && actor.replica.is_synced();
+                if actor.pipe.client.closed().is_some() || done {
+                    break;
                 }
             }
+            let at_rest = actor.open.is_empty() && actor.not_taken != ticket && actor.replica.is_synced();
+            if at_rest && actor.pipe.client.closed().is_none() {
+                return;
+            }
+        }
+        panic!("seed {seed}: an actor never comes to rest:\n{}", actor.tell());
+    }
+
+    /// Everybody comes to rest: then all know what the store knows.
+    fn rest(&mut self, actors: &mut [Actor], seed: u64) {
+        // What one of them still had under way is news for those before it.
+        actors.iter_mut().for_each(|actor| self.settle(actor, seed));
+        for actor in actors.iter_mut() {
+            self.settle(actor, seed);
             assert!(actor.replica.failure().is_none(), "seed {seed}: {:?}", actor.replica.failure());
             let known: BTreeMap<Uid, FlagSet> =
                 actor.replica.cache().iter().map(|(uid, cached)| (uid, cached.flags.clone())).collect();

@@ -17,6 +17,7 @@ use crate::config::{Config, Octets};
 use crate::environment::System;
 use crate::signing::Signing;
 use crate::tls::Certificates;
+use crate::transfer::copy::Target;
 use crate::transfer::export::Format;
 use crate::{Failure, data, transfer};
 
@@ -144,6 +145,38 @@ pub(crate) async fn import(config: &Config, address: &str, path: &Path, skip: bo
     }
     store.close().await;
     Ok(())
+}
+
+/// `copy …`
+pub(crate) async fn copy(
+    config: &Config,
+    address: &str,
+    source: &str,
+    password_stdin: bool,
+    ca: Option<&Path>,
+) -> Result<(), Failure> {
+    let source = source.parse()?;
+    let password = if password_stdin { password(true)? } else { ask("Password there: ")? };
+    let store = data::open(config)?;
+    let principal = principal(&store, address).await?;
+    let notes = config.data_dir.join("copies");
+    let target = Target { store: &store, account: principal.account, notes, now: System.now() };
+    let done = transfer::copy::copy(&target, &source, password, ca).await?;
+    println!("copied {} messages, {} octets, from {} mailboxes", done.messages, done.octets, done.mailboxes);
+    if done.known > 0 {
+        println!("{} messages of an earlier copy were not copied again", done.known);
+    }
+    if done.skipped > 0 {
+        println!("{} messages could not be had, or are larger than the store takes", done.skipped);
+    }
+    store.close().await;
+    Ok(())
+}
+
+/// Asks for a password that exists already.
+fn ask(prompt: &str) -> Result<Secret, AdminError> {
+    let password = rpassword::prompt_password(prompt).map_err(AdminError::NoTerminal)?;
+    if password.is_empty() { Err(AdminError::Empty) } else { Ok(Secret::new(password)) }
 }
 
 /// `export …`

@@ -39,6 +39,22 @@ pub(crate) enum Command {
         #[arg(long)]
         skip_malformed: bool,
     },
+    /// Copy all mail of an account on another server into an account here.
+    ///
+    /// Flags, folders and dates are kept. A copy that was cut off goes on where it was; the same copy once more brings what
+    /// is new.
+    Copy {
+        /// The account's address here.
+        address: String,
+        /// The account there: imaps://user@host[:port], or imap://user@host[:port] with STARTTLS.
+        source: String,
+        /// Read the password there from the first line of standard input instead of asking for it.
+        #[arg(long)]
+        password_stdin: bool,
+        /// Trust the certificates in this file instead of the system's.
+        #[arg(long, value_name = "FILE")]
+        ca: Option<PathBuf>,
+    },
     /// Write an account's messages into a Maildir, or into one mbox file for each folder.
     Export {
         /// The account's address.

@@ -96,6 +96,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Import { address, path, skip_malformed } => {
             runtime.block_on(admin::import(&config, &address, &path, skip_malformed))
         }
+        Command::Copy { address, source, password_stdin, ca } => {
+            runtime.block_on(admin::copy(&config, &address, &source, password_stdin, ca.as_deref()))
+        }
         Command::Export { address, path, mbox } => runtime.block_on(admin::export(&config, &address, &path, mbox)),
         Command::Check => admin::check(&config),
     }

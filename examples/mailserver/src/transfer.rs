@@ -1,5 +1,6 @@
-//! Moving mail in and out: mbox files and Maildirs, streamed message by message.
+//! Moving mail in and out: mbox files, Maildirs and other servers, streamed message by message.
 
+pub(crate) mod copy;
 pub(crate) mod export;
 pub(crate) mod import;
 mod maildir;
@@ -18,6 +19,10 @@ pub(crate) enum TransferError {
     Malformed { path: PathBuf, offset: u64, problem: &'static str },
     #[error("{}: neither an mbox file, nor a directory of them, nor a Maildir", .0.display())]
     UnknownFormat(PathBuf),
+    #[error("{0:?}: not imaps://user@host[:port], nor imap://user@host[:port]")]
+    Source(String),
+    #[error("{0}")]
+    Remote(String),
     #[error("{0:?} can't be the name of a folder")]
     FolderName(String),
     #[error("the store: {0}")]

@@ -234,36 +234,11 @@ impl Importer<'_> {
 
     /// Goes to a folder, which is made if it is not there.
     async fn enter(&mut self, names: &[String]) -> Result<(), TransferError> {
-        let list = self.store.folders(self.account).await?;
-        let mut parent = None;
-        for depth in 1..=names.len() {
-            let path = names.get(..depth).unwrap_or_default();
-            let known = self.folders.get(path).copied().or_else(|| list.by_path(path).map(|folder| folder.id));
-            let id = match known {
-                Some(id) => id,
-                None => self.create(parent, path).await?,
-            };
-            self.folders.insert(path.to_vec(), id);
-            parent = Some(id);
-        }
-        self.folder = parent;
+        self.folder = Some(enter(self.store, self.account, self.now, &mut self.folders, names).await?);
         self.digest = Sha256::new();
         self.digest.update(self.account.value().to_be_bytes());
         names.iter().for_each(|name| self.digest.update(name.as_bytes()));
         Ok(())
-    }
-
-    async fn create(&mut self, parent: Option<FolderId>, path: &[String]) -> Result<FolderId, TransferError> {
-        let name = path.last().cloned().unwrap_or_default();
-        let op = Op::CreateFolder { parent, name: name.clone(), role: None };
-        let id = digest_id(
-            Sha256::new().chain_update(b"folder").chain_update(path.join("/")).chain_update(self.now.0.to_be_bytes()),
-        );
-        let done = self.store.commit(Batch::new(id, self.account, vec![op])).await?;
-        match done.accounts.first().and_then(|account| account.outcomes.first()) {
-            Some(OpOutcome::Folder(folder)) => Ok(folder.id),
-            _ => Err(TransferError::FolderName(name)),
-        }
     }
 
     async fn begin(&self) -> Result<Message, TransferError> {
@@ -305,7 +280,48 @@ impl Importer<'_> {
     }
 }
 
-fn digest_id(digest: Sha256) -> BatchId {
+/// The folder of these names, from the top; it is made if it is not there. `known` remembers those that were looked up.
+pub(super) async fn enter(
+    store: &dyn MailStore,
+    account: AccountId,
+    now: Timestamp,
+    known: &mut HashMap<Vec<String>, FolderId>,
+    names: &[String],
+) -> Result<FolderId, TransferError> {
+    let list = store.folders(account).await?;
+    let mut parent = None;
+    for depth in 1..=names.len() {
+        let path = names.get(..depth).unwrap_or_default();
+        let found = known.get(path).copied().or_else(|| list.by_path(path).map(|folder| folder.id));
+        let id = match found {
+            Some(id) => id,
+            None => create(store, account, now, parent, path).await?,
+        };
+        known.insert(path.to_vec(), id);
+        parent = Some(id);
+    }
+    parent.ok_or_else(|| TransferError::FolderName(String::new()))
+}
+
+async fn create(
+    store: &dyn MailStore,
+    account: AccountId,
+    now: Timestamp,
+    parent: Option<FolderId>,
+    path: &[String],
+) -> Result<FolderId, TransferError> {
+    let name = path.last().cloned().unwrap_or_default();
+    let op = Op::CreateFolder { parent, name: name.clone(), role: None };
+    let id =
+        digest_id(Sha256::new().chain_update(b"folder").chain_update(path.join("/")).chain_update(now.0.to_be_bytes()));
+    let done = store.commit(Batch::new(id, account, vec![op])).await?;
+    match done.accounts.first().and_then(|account| account.outcomes.first()) {
+        Some(OpOutcome::Folder(folder)) => Ok(folder.id),
+        _ => Err(TransferError::FolderName(name)),
+    }
+}
+
+pub(super) fn digest_id(digest: Sha256) -> BatchId {
     let mut id = [0; 16];
     id.iter_mut().zip(digest.finalize()).for_each(|(to, from)| *to = from);
     BatchId(id)

@@ -15,6 +15,7 @@ mod aliases;
 mod async_imap;
 mod authentication;
 mod collect;
+mod copy;
 mod curl;
 mod dns;
 mod hostile;

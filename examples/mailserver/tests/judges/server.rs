@@ -134,7 +134,12 @@ impl Server {
 
     /// The same to a service that begins with TLS.
     pub(crate) fn connect_tls(&self, service: &str) -> TlsWire {
-        let stream = patient(TcpStream::connect(self.address(service)).expect("a connection"));
+        self.connect_tls_at(self.address(service).port())
+    }
+
+    /// The same to a port of somebody else's, who has our certificate.
+    pub(crate) fn connect_tls_at(&self, port: u16) -> TlsWire {
+        let stream = patient(TcpStream::connect(("127.0.0.1", port)).expect("a connection"));
         let client = ClientConnection::new(self.tls_client(), "localhost".try_into().expect("a name"));
         Lines::new(StreamOwned::new(client.expect("a client"), stream))
     }
