@@ -382,6 +382,8 @@ impl Replica {
                     let gone = u32::try_from(uids.len()).unwrap_or(u32::MAX);
                     selecting.exists = selecting.exists.saturating_sub(gone);
                 }
+                // What was told of them before is worth nothing.
+                selecting.rows.retain(|(uid, _)| !uids.contains(*uid));
                 uids.ranges().for_each(|range| selecting.vanished.insert_range(range));
             }
             (View::Selecting(selecting), Data::Fetch(row)) => {

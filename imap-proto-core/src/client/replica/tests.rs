@@ -101,6 +101,20 @@ fn qresync_brings_what_changed() {
     assert_eq!(kept.replica.exists(), Some(4));
 }
 
+/// Once three messages went while SELECT was telling of them and three came: the rows that had been told were taken in
+/// behind the removals, the counts agreed, and messages that were gone stayed for good.
+#[test]
+fn what_goes_while_it_is_being_told_is_gone() {
+    let mut kept = Kept::resyncing("7 10\n3 9\n5 10\n");
+    kept.step();
+    kept.hear(&format!(
+        "* 2 EXISTS\n{SELECTED}* 1 FETCH (UID 3 FLAGS (x) MODSEQ (15))\n* VANISHED 3\n* 2 EXISTS\nA1 OK"
+    ));
+    assert!(matches!(kept.step(), Some(Command::Fetch(_))));
+    kept.hear("* 1 FETCH (UID 5 FLAGS () MODSEQ (10))\n* 2 FETCH (UID 8 FLAGS () MODSEQ (21))\nA1 OK");
+    assert_eq!(kept.known(), "7 20\n5 10\n8 21\n");
+}
+
 /// A server that had forgotten a removal, or a cache that was wrong: the counts tell, and everything is looked at again.
 #[test]
 fn counts_that_differ_are_looked_into() {
