@@ -161,10 +161,7 @@ fn a_copy_from_dovecot_brings_everything_once() {
     let mut bob = imap_login(&server, "bob");
     assert_eq!(held(&mut bob, "INBOX").len(), held(&mut there, "INBOX").len());
     let sub = held(&mut bob, "Sub");
-    assert!(
-        sub.iter().any(|line| line.contains("\\Flagged") && line.contains(" 3-Nov-2026 ")),
-        "{sub:#?}"
-    );
+    assert!(sub.iter().any(|line| line.contains("\\Flagged") && line.contains(" 3-Nov-2026 ")), "{sub:#?}");
     let again = copy(&server, &source, "pw", &server.certificate());
     assert!(again.contains("copied 0 messages") && again.contains("10 messages of an earlier copy"), "{again}");
 }

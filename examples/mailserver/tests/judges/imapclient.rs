@@ -126,7 +126,7 @@ try:
 except bob.Error as error:
     assert "NONEXISTENT" in str(error), error
 ann.setacl(work, "bob@example.org", "lrsi")
-acl = dict(ann.getacl(work))
+acl = {who.strip(b'"'): rights for who, rights in ann.getacl(work)}
 assert acl.get(b"bob@example.org") == b"lrsi", acl
 assert theirs in [row[2] for row in bob.list_folders()]
 assert bob.select_folder(theirs)[b"EXISTS"] == 1
