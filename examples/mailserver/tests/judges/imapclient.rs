@@ -146,6 +146,7 @@ try:
     raise AssertionError("deleted without x")
 except bob.Error as error:
     assert "NOPERM" in str(error), error
+bob.unselect_folder()
 ann.setacl(work, "bob@example.org", "-lrsi")
 assert theirs not in [row[2] for row in bob.list_folders()]
 try:
