@@ -46,7 +46,7 @@ pub(crate) enum Command {
     Copy {
         /// The account's address here.
         address: String,
-        /// The account there: imaps://user@host[:port], or imap://user@host[:port] with STARTTLS.
+        /// The account there: imaps://user@host:port, or imap://user@host:port with STARTTLS. The port may be left out.
         source: String,
         /// Read the password there from the first line of standard input instead of asking for it.
         #[arg(long)]
