@@ -18,10 +18,11 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use mailstore_trait::auth::{Authenticator, Login, Progress};
+use mailstore_trait::date::Timestamp;
 use mailstore_trait::directory::{Directory, Principal, Resolution};
 use mailstore_trait::environment::Environment;
 use mailstore_trait::error::{DirectoryError, UploadError};
-use mailstore_trait::id::AccountId;
+use mailstore_trait::id::{AccountId, QueueId};
 use mailstore_trait::sasl::{Failure, Mechanism};
 use mailstore_trait::session::{Fulfil, Peer};
 use mailstore_trait::store::{MailStore, Upload, UploadOptions};
@@ -31,7 +32,9 @@ use crate::address::Address;
 use crate::config::Role;
 use crate::rate::Rates;
 use crate::reply::{self, Reply};
-use crate::request::{Answered, BodyChunk, BodyOpen, Decision, MailFrom, Origin, RcptTo, Request, SaslStep, Stepped};
+use crate::request::{
+    Answered, BodyChunk, BodyOpen, Decision, Envelope, MailFrom, Origin, RcptTo, Request, SaslStep, Stepped,
+};
 pub use deliverer::Deliverer;
 pub use filter::{Accepted, Filter, Filtering, Verdict};
 use header::Header;
@@ -61,6 +64,8 @@ pub struct Policy {
     pub message: u64,
     /// Received headers in a message, at most. RFC 5321 §6.3: at least 100.
     pub hops: usize,
+    /// Octets after which a filter is told that the header has gone by, where it has no end.
+    pub header: u64,
 }
 
 impl Policy {
@@ -80,6 +85,7 @@ impl Policy {
             look_ups: false,
             message,
             hops: 100,
+            header: 1024 * 1024,
         }
     }
 }
@@ -129,7 +135,9 @@ pub struct Fulfiller {
     routes: Vec<Route>,
     upload: Option<Box<dyn Upload>>,
     header: Header,
-    origin: Option<Arc<Origin>>,
+    /// Whose body is coming in.
+    body: Option<(Arc<Origin>, Arc<Envelope>)>,
+    stamp: Option<Stamp>,
     filter: Option<Arc<dyn Filter>>,
     filtering: Option<Box<dyn Filtering>>,
 }
@@ -148,7 +156,8 @@ impl Fulfiller {
             routes: Vec::new(),
             upload: None,
             header: Header::default(),
-            origin: None,
+            body: None,
+            stamp: None,
             filter: None,
             filtering: None,
         }
@@ -253,7 +262,8 @@ impl Fulfiller {
 
     async fn body_open(&mut self, question: &BodyOpen) -> Decision {
         self.header = Header::default();
-        self.origin = Some(question.origin.clone());
+        self.stamp = None;
+        self.body = Some((question.origin.clone(), question.envelope.clone()));
         let options = UploadOptions::new(self.policy.message);
         let options = match question.envelope.sender.size {
             Some(size) if size <= self.policy.message => options.expecting(size),
@@ -273,6 +283,7 @@ impl Fulfiller {
     fn forget_body(&mut self) {
         self.upload = None;
         self.filtering = None;
+        self.body = None;
     }
 
     async fn body_chunk(&mut self, chunk: BodyChunk) -> Decision {
@@ -282,6 +293,9 @@ impl Fulfiller {
             if self.header.received() > self.policy.hops {
                 // RFC 5321 §6.3: a message that passed so many hosts goes round in circles.
                 return Decision::Refused(reply::ROUTING_LOOP);
+            }
+            if self.header.is_over() || self.header.looked() > self.policy.header {
+                self.begin_filtering().await;
             }
             let piece = match &mut self.filtering {
                 Some(filtering) => filtering.pass(piece),
@@ -357,6 +371,14 @@ impl fmt::Debug for Fulfiller {
             .field("upload", &self.upload.is_some())
             .finish_non_exhaustive()
     }
+}
+
+/// What a message is called here, and what is written in front of it.
+#[derive(Debug)]
+struct Stamp {
+    id: QueueId,
+    now: Timestamp,
+    added: String,
 }
 
 /// Few pieces as they are; many, which are short ones, in one: a write costs more than their copy.

@@ -31,6 +31,7 @@ struct Tasted {
     held: BytesMut,
     whole: String,
     who: String,
+    begun: bool,
     seen: Arc<Sweetener>,
 }
 
@@ -40,7 +41,7 @@ impl Filter for Shared {
     fn open(&self, origin: &Arc<Origin>, envelope: &Arc<Envelope>) -> Option<Box<dyn Filtering>> {
         let sender = envelope.sender.address.as_ref()?;
         let who = format!("{} {sender} {}", origin.hello, envelope.recipients.len());
-        Some(Box::new(Tasted { held: BytesMut::new(), whole: String::new(), who, seen: self.0.clone() }))
+        Some(Box::new(Tasted { held: BytesMut::new(), whole: String::new(), who, begun: false, seen: self.0.clone() }))
     }
 }
 
@@ -51,8 +52,15 @@ impl Filtering for Tasted {
         Bytes::new()
     }
 
-    fn judge(self: Box<Self>, added: &str) -> BoxFuture<'static, Verdict> {
-        assert!(added.starts_with("Received: from "), "{added}");
+    fn begin(&mut self, added: &str) {
+        assert!(added.starts_with("Received: from ") && !self.begun, "{added}");
+        // Told in front of the octets in which the header ends.
+        assert!(!self.whole.contains("\r\n\r\n") && !self.whole.starts_with("\r\n"), "{}", self.whole);
+        self.begun = true;
+    }
+
+    fn judge(self: Box<Self>) -> BoxFuture<'static, Verdict> {
+        assert!(self.begun);
         self.seen.seen.lock().unwrap().push(self.who);
         let rest = String::from_utf8(self.held.to_vec()).unwrap().replace("sour", "sweet").into();
         let refused = self.whole.contains("rotten");
@@ -168,6 +176,14 @@ fn what_a_filter_refuses_leaves_nothing() {
     assert_eq!(house.codes(lines), [250, 250, 354, 250]);
     let inbox = house.messages(Role::Inbox);
     assert!(inbox.len() == 1 && inbox[0].ends_with("\r\n\r\nfresh\r\n"), "{inbox:?}");
+}
+
+#[test]
+fn a_filter_of_a_message_without_a_body_is_told_what_is_added() {
+    let mut house = House::new();
+    let lines = "EHLO x\nMAIL FROM:<a@b.example>\nRCPT TO:<anna@example.org>\nDATA\nSubject: sour\n.\n";
+    assert_eq!(house.codes(lines), [220, 250, 250, 250, 354, 250]);
+    assert!(house.messages(Role::Inbox)[0].ends_with("Subject: sweet\r\n"));
 }
 
 #[test]

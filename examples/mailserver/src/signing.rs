@@ -7,7 +7,7 @@ use base64::Engine;
 use bytes::Bytes;
 use mail_auth::common::crypto::{DkimKey, Ed25519Key, RsaKey, Sha256};
 use mail_auth::common::headers::HeaderWriter;
-use mail_auth::dkim::{Canonicalization, DkimSigner, Done};
+use mail_auth::dkim::{Canonicalization, DkimSigner, DkimSigningStream, Done};
 use mailstore_trait::future::BoxFuture;
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
@@ -15,7 +15,8 @@ use smtp_proto::reply::{EnhancedCode, Reply};
 use smtp_proto::request::{Envelope, Origin};
 use smtp_proto::store::{Accepted, Filter, Filtering, Verdict};
 
-use crate::authentication::tail;
+use crate::authentication::canonical::Canonical;
+use crate::authentication::split::Split;
 use crate::config::Dkim;
 
 /// The fields that are signed, where they are there. From, Subject and the other fields readers see are named twice, so
@@ -65,16 +66,17 @@ struct Key {
     record: String,
 }
 
-/// Signs what users of these domains submit.
-#[derive(Clone)]
+/// Signs what users of these domains submit. Its keys stay as long as the program: a signature that is being made borrows
+/// one.
+#[derive(Clone, Copy)]
 pub(crate) struct Signing {
-    keys: Arc<Vec<Key>>,
+    keys: &'static [Key],
 }
 
 impl Signing {
     pub(crate) fn new(config: &[Dkim]) -> Result<Signing, SigningError> {
-        let keys = config.iter().map(key).collect::<Result<_, _>>()?;
-        Ok(Signing { keys: Arc::new(keys) })
+        let keys: Vec<Key> = config.iter().map(key).collect::<Result<_, _>>()?;
+        Ok(Signing { keys: keys.leak() })
     }
 
     /// What DNS must say: name and text of each TXT record.
@@ -146,30 +148,58 @@ impl Filter for Signing {
     fn open(&self, origin: &Arc<Origin>, envelope: &Arc<Envelope>) -> Option<Box<dyn Filtering>> {
         origin.identity.as_ref()?;
         let domain = envelope.sender.address.as_ref()?.domain()?;
-        let ours = |key: &Key| key.domain.eq_ignore_ascii_case(domain);
-        let domain = domain.to_owned();
-        self.keys.iter().any(ours).then(|| {
-            let looking = Looking { keys: Arc::clone(&self.keys), domain, pieces: Vec::new() };
-            Box::new(looking) as Box<dyn Filtering>
-        })
+        let keys = self.keys.iter().filter(|key| key.domain.eq_ignore_ascii_case(domain));
+        let streams: Vec<_> = keys.map(|key| key.signer.sign_streaming()).collect();
+        (!streams.is_empty()).then(|| Box::new(Looking { streams, begun: None, waiting: Vec::new() }) as _)
     }
 }
 
-/// A message that is to be signed. Its pieces are kept: slices of what was read, not copies.
+/// A message that is being signed, by each key of its sender's domain.
 struct Looking {
-    keys: Arc<Vec<Key>>,
-    domain: String,
-    pieces: Vec<Bytes>,
+    streams: Vec<DkimSigningStream<'static, DkimKey>>,
+    /// Once it is known what goes in front of it.
+    begun: Option<(Split, Canonical)>,
+    /// The message's pieces until then: slices of what was read, not copies.
+    waiting: Vec<Bytes>,
+}
+
+impl Looking {
+    fn write(&mut self, octets: &[u8]) {
+        let Some((split, canonical)) = &mut self.begun else { return };
+        let (header, body) = split.split(octets);
+        for stream in &mut self.streams {
+            stream.write(header);
+        }
+        // Canonical already when it is written: the stream's own rules leave lines of blanks at a body's end.
+        let streams = &mut self.streams;
+        canonical.push(body, &mut |octets| streams.iter_mut().for_each(|stream| stream.write(octets)));
+    }
 }
 
 impl Filtering for Looking {
+    fn begin(&mut self, added: &str) {
+        self.begun = Some((Split::default(), Canonical::new(Canonicalization::Relaxed)));
+        self.write(added.as_bytes());
+        for piece in std::mem::take(&mut self.waiting) {
+            self.write(&piece);
+        }
+    }
+
     fn pass(&mut self, octets: Bytes) -> Bytes {
-        self.pieces.push(octets.clone());
+        match self.begun {
+            Some(_) => self.write(&octets),
+            None => self.waiting.push(octets.clone()),
+        }
         octets
     }
 
-    fn judge(self: Box<Self>, added: &str) -> BoxFuture<'static, Verdict> {
-        let signed = tokio::task::block_in_place(|| self.sign(added));
+    fn judge(mut self: Box<Self>) -> BoxFuture<'static, Verdict> {
+        if let Some((_, canonical)) = self.begun.take() {
+            let streams = &mut self.streams;
+            canonical.finish(&mut |octets| streams.iter_mut().for_each(|stream| stream.write(octets)));
+        }
+        let signed: Result<String, _> =
+            self.streams.into_iter().map(|stream| stream.finish().map(|signature| signature.to_header())).collect();
         Box::pin(async move {
             match signed {
                 Ok(fields) => Verdict::Accepted(Accepted { fields, ..Accepted::default() }),
@@ -179,38 +209,6 @@ impl Filtering for Looking {
                 }
             }
         })
-    }
-}
-
-impl Looking {
-    /// Whether there are blanks at the message's end. Rare: only then are its pieces put together.
-    fn ends_blank(&self) -> bool {
-        let octets = self.pieces.iter().rev().flat_map(|piece| piece.iter().rev());
-        octets.take_while(|octet| octet.is_ascii_whitespace()).any(|octet| matches!(octet, b' ' | b'\t'))
-    }
-
-    /// One signature for each key of the domain, the fields this host adds signed with the rest.
-    fn sign(&self, added: &str) -> Result<String, mail_auth::Error> {
-        let mut fields = String::new();
-        let without = self.ends_blank().then(|| {
-            let pieces = self.pieces.iter().map(|piece| &piece[..]);
-            let message: Vec<&[u8]> = std::iter::once(added.as_bytes()).chain(pieces).collect();
-            let message = message.concat();
-            tail::without_blank_lines(&message).unwrap_or(message)
-        });
-        for key in self.keys.iter().filter(|key| key.domain.eq_ignore_ascii_case(&self.domain)) {
-            let signature = match &without {
-                Some(message) => key.signer.sign(message)?,
-                None => {
-                    let mut stream = key.signer.sign_streaming();
-                    stream.write(added.as_bytes());
-                    self.pieces.iter().for_each(|piece| stream.write(piece));
-                    stream.finish()?
-                }
-            };
-            fields.push_str(&signature.to_header());
-        }
-        Ok(fields)
     }
 }
 

@@ -16,12 +16,12 @@ use mailstore_trait::id::{AccountId, BatchId, FolderId, QueueId};
 use mailstore_trait::queue::{Delivery as Delivered, LastAttempt, QueueEntry, QueueOp, QueueRecipient, RecipientState};
 use mailstore_trait::store::MailStore;
 
-use super::{Accepted, Fulfiller, Route, Verdict};
+use super::{Accepted, Fulfiller, Route, Stamp, Verdict};
 use crate::command::params::Notify;
 use crate::config::Role;
 use crate::queue::entry;
 use crate::reply::{self, Reply};
-use crate::request::{Commit, Committed, Envelope};
+use crate::request::{Commit, Committed, Envelope, Origin};
 use crate::trace::{DeliveredTo, Received, ReturnPath};
 
 /// How often a commit whose outcome is not known is repeated; repeating is harmless.
@@ -29,7 +29,7 @@ const REPEATS: usize = 3;
 
 impl Fulfiller {
     pub(super) async fn commit(&mut self, question: &Commit) -> Committed {
-        let (Some(mut upload), Some(origin)) = (self.upload.take(), self.origin.take()) else {
+        let (Some(mut upload), Some((origin, _))) = (self.upload.take(), self.body.clone()) else {
             return Committed::Refused(reply::LOCAL_ERROR);
         };
         let mut routes = std::mem::take(&mut self.routes);
@@ -37,38 +37,20 @@ impl Fulfiller {
             return Committed::Refused(reply::LOCAL_ERROR);
         }
         self.break_circles(&mut routes, &question.envelope);
-        let id = QueueId(self.world.environment.id());
-        let now = self.world.environment.now();
-        let recipient = match question.envelope.recipients.as_slice() {
-            [only] => Some(&only.address),
-            _ => None,
+        self.begin_filtering().await;
+        let Stamp { id, now, mut added } = match self.stamp.take() {
+            Some(stamp) => stamp,
+            None => self.stamped(&origin, &question.envelope).await,
         };
-        let trace = Received {
-            origin: &origin,
-            by: &self.policy.hostname,
-            lmtp: self.policy.role == Role::Lmtp,
-            smtputf8: question.envelope.sender.smtputf8,
-            id: &id.to_string(),
-            recipient,
-            date: now.at_offset(0),
-            hide_client: self.policy.hide_submitter && origin.identity.is_some(),
-        };
-        let mut prefix = trace.to_string();
-        if self.policy.role == Role::Submission && self.policy.add_missing {
-            let message_id = QueueId(self.world.environment.id()).to_string();
-            let sender = self.sender().await;
-            let host = &self.policy.hostname;
-            let missing = self.header.missing(now.at_offset(0), &message_id, host, sender.as_deref());
-            prefix.push_str(&missing.to_string());
-        }
+        self.body = None;
         let judged = match self.filtering.take() {
-            Some(filtering) => match filtering.judge(&prefix).await {
+            Some(filtering) => match filtering.judge().await {
                 Verdict::Accepted(accepted) => accepted,
                 Verdict::Refused(reply) => return Committed::Refused(reply),
             },
             None => Accepted::default(),
         };
-        prefix.insert_str(0, &judged.fields);
+        added.insert_str(0, &judged.fields);
         if !judged.rest.is_empty()
             && let Err(error) = upload.write(judged.rest).await
         {
@@ -83,12 +65,54 @@ impl Fulfiller {
             now,
             envelope: &question.envelope,
             routes: &routes,
-            received: prefix.into(),
+            received: added.into(),
             folder: judged.folder,
             staged,
             lmtp: self.policy.role == Role::Lmtp,
         };
         self.deliver(delivery).await
+    }
+
+    /// Tells the filter what goes in front of the message, as soon as that is known.
+    pub(super) async fn begin_filtering(&mut self) {
+        if self.filtering.is_none() || self.stamp.is_some() {
+            return;
+        }
+        let Some((origin, envelope)) = self.body.clone() else { return };
+        let stamp = self.stamped(&origin, &envelope).await;
+        if let Some(filtering) = &mut self.filtering {
+            filtering.begin(&stamp.added);
+        }
+        self.stamp = Some(stamp);
+    }
+
+    /// The message's name and time here, its trace field, and what a submitted one lacks.
+    async fn stamped(&mut self, origin: &Origin, envelope: &Envelope) -> Stamp {
+        let id = QueueId(self.world.environment.id());
+        let now = self.world.environment.now();
+        let recipient = match envelope.recipients.as_slice() {
+            [only] => Some(&only.address),
+            _ => None,
+        };
+        let trace = Received {
+            origin,
+            by: &self.policy.hostname,
+            lmtp: self.policy.role == Role::Lmtp,
+            smtputf8: envelope.sender.smtputf8,
+            id: &id.to_string(),
+            recipient,
+            date: now.at_offset(0),
+            hide_client: self.policy.hide_submitter && origin.identity.is_some(),
+        };
+        let mut added = trace.to_string();
+        if self.policy.role == Role::Submission && self.policy.add_missing {
+            let message_id = QueueId(self.world.environment.id()).to_string();
+            let sender = self.sender().await;
+            let host = &self.policy.hostname;
+            let missing = self.header.missing(now.at_offset(0), &message_id, host, sender.as_deref());
+            added.push_str(&missing.to_string());
+        }
+        Stamp { id, now, added }
     }
 
     // RFC 9228 §3: what was forwarded from an address and comes to it again goes no further.

@@ -2,7 +2,8 @@
 //!
 //! A [`Filter`] is to the [`Fulfiller`](super::Fulfiller) what a milter is to Postfix, without the wire between them: it
 //! sees the envelope, then the octets as they pass, and at the end says what is to become of the message before the
-//! client gets its answer. Nothing is held back for it: a filter keeps what it needs, within a limit of its own.
+//! client gets its answer. Nothing is held back for it: a filter keeps what it needs, within a limit of its own; what has
+//! to be known in front of the body comes as soon as the header has gone by.
 
 use std::sync::Arc;
 
@@ -21,15 +22,23 @@ pub trait Filter: Send + Sync {
 
 /// One message that is looked at. Dropped when the client gives up on it.
 pub trait Filtering: Send {
+    /// The header has gone by, or [`Policy::header`](super::Policy::header) octets that may be one. `added` is what this
+    /// host writes in front of it: its trace fields, and what a submitted message lacked.
+    ///
+    /// Called once, before the octets in which the header ends are passed; of a message without a body before
+    /// [`judge`](Filtering::judge).
+    fn begin(&mut self, added: &str) {
+        let _ = added;
+    }
+
     /// Takes the message's next octets and gives those that go on: the same, others, or none for now.
     fn pass(&mut self, octets: Bytes) -> Bytes;
 
-    /// The message is whole. `added` is what this host writes in front of it: its trace fields, and what a submitted
-    /// message lacked.
+    /// The message is whole.
     ///
     /// The client waits for the answer: whoever asks the network here sets itself a deadline well below the ten minutes
     /// that RFC 5321 §4.5.3.2.6 gives the client.
-    fn judge(self: Box<Self>, added: &str) -> BoxFuture<'static, Verdict>;
+    fn judge(self: Box<Self>) -> BoxFuture<'static, Verdict>;
 }
 
 /// What becomes of a message.

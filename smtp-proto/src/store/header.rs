@@ -47,6 +47,7 @@ pub(super) struct Header {
     from: Option<Vec<u8>>,
     /// Whether what comes next is still of it.
     in_from: bool,
+    looked: u64,
 }
 
 /// Where in the header.
@@ -69,8 +70,21 @@ impl Header {
         self.received
     }
 
+    /// Whether all of it has gone by.
+    pub(super) fn is_over(&self) -> bool {
+        self.part == Part::Body
+    }
+
+    /// Octets that were taken for header, and perhaps a piece of the body behind it.
+    pub(super) fn looked(&self) -> u64 {
+        self.looked
+    }
+
     /// Looks at the message's next octets.
     pub(super) fn look(&mut self, octets: &[u8]) {
+        if self.part != Part::Body {
+            self.looked += octets.len() as u64;
+        }
         let mut octets = octets;
         while let Some((octet, rest)) = octets.split_first() {
             octets = match self.part {

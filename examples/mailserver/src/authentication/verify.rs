@@ -16,11 +16,9 @@ use mailstore_trait::folder::Role;
 use smtp_proto::reply::{EnhancedCode, Reply};
 use smtp_proto::store::{Accepted, Verdict};
 
-use super::{claims, tail};
+use super::claims;
+use super::hashes::Hashes;
 use crate::config::{Authentication, Enforcement};
-
-/// Signatures that are checked of one message, DKIM's and ARC's each. RFC 6376 §6.1 leaves the number to the verifier.
-const SIGNATURES: usize = 10;
 
 /// Who sent a message.
 #[derive(Debug)]
@@ -31,14 +29,19 @@ pub(super) struct Sent {
     pub(super) sender: String,
 }
 
-/// Looks a message up, and says what becomes of it. `message` is `None` for one too large to look at.
+/// Looks a message up by its header and the hashes of its body, and says what becomes of it.
 pub(super) async fn verify(
     resolver: &MessageAuthenticator,
     config: &Authentication,
     host: &str,
     sent: &Sent,
-    message: Option<&[u8]>,
+    header: &[u8],
+    hashes: Hashes,
 ) -> Verdict {
+    // RFC 5322 §3.6: From stands there once. With two of them, what is checked may not be what the reader is shown.
+    if config.dmarc != Enforcement::Mark && claims::fields(header).filter(|field| is_from(field)).count() > 1 {
+        return Verdict::Refused(SEVERAL_AUTHORS);
+    }
     let helo = resolver.verify_spf(SpfParameters::verify_ehlo(sent.peer, &sent.hello, host)).await;
     let spf = match sent.sender.as_str() {
         "" => helo.clone(),
@@ -49,22 +52,19 @@ pub(super) async fn verify(
         "" => results.with_spf_ehlo_result(&helo, sent.peer, &sent.hello),
         sender => results.with_spf_mailfrom_result(&spf, sent.peer, sender, &sent.hello),
     };
-    let Some(message) = message else { return marked(&results, "") };
-    if signatures(message) > SIGNATURES {
-        return marked(&results, ";\r\n\tdkim=policy (too many signatures)");
-    }
-    // Hashing a large message takes a while: others of this thread go on elsewhere.
-    let Some(parsed) = tokio::task::block_in_place(|| AuthenticatedMessage::parse(message)) else {
+    let Some(mut parsed) = AuthenticatedMessage::parse(header) else {
         return marked(&results, ";\r\n\tdkim=none");
     };
-    let mut dkim = resolver.verify_dkim(&parsed).await;
-    let without = tail::without_blank_lines(message);
-    let relaxed = without.as_deref().and_then(AuthenticatedMessage::parse);
-    if let Some(relaxed) = &relaxed {
-        let again = resolver.verify_dkim(relaxed).await;
-        let pairs = dkim.iter_mut().zip(again);
-        pairs.filter(|(_, again)| *again.result() == DkimResult::Pass).for_each(|(first, again)| *first = again);
+    hashes.fill(&mut parsed);
+    // RFC 6376 §6.1: how many signatures are looked at is the verifier's choice; each asks DNS for a key. Those of a
+    // chain belong together, so one that is too long is left alone.
+    parsed.dkim_headers.truncate(config.signatures);
+    if parsed.as_headers.len() > config.signatures {
+        parsed.as_headers.clear();
+        parsed.ams_headers.clear();
+        parsed.aar_headers.clear();
     }
+    let dkim = resolver.verify_dkim(&parsed).await;
     let arc = resolver.verify_arc(&parsed).await;
     let domain = sent.sender.rsplit_once('@').map_or(sent.hello.as_str(), |(_, domain)| domain);
     let dmarc = resolver
@@ -145,25 +145,19 @@ fn refusal(domain: &str) -> Reply {
     Reply { code: 550, enhanced: Some(EnhancedCode::new(5, 7, 1)), text }
 }
 
-/// The most signatures of a kind. Each may ask for a hash of its own over the whole body, and for a question to DNS.
-fn signatures(message: &[u8]) -> usize {
-    let end = memchr::memmem::find(message, b"\r\n\r\n").map_or(message.len(), |at| at + 2);
-    let header = message.get(..end).unwrap_or_default();
-    let count = |name| claims::fields(header).filter(|field| claims::value(field, name).is_some()).count();
-    count("DKIM-Signature").max(count("ARC-Message-Signature")).max(count("ARC-Seal"))
+fn is_from(field: &[u8]) -> bool {
+    claims::value(field, "From").is_some()
 }
+
+const SEVERAL_AUTHORS: Reply = Reply {
+    code: 550,
+    enhanced: Some(EnhancedCode::new(5, 7, 1)),
+    text: std::borrow::Cow::Borrowed("From stands in the header more than once"),
+};
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn signatures_are_counted() {
-        assert_eq!(signatures(b"DKIM-Signature: a\r\n b\r\nSubject: DKIM-Signature: \r\ndkim-signature:c\r\n\r\n"), 2);
-        assert_eq!(signatures(b"ARC-Seal: a\r\nARC-Seal: b\r\nARC-Seal: c"), 3);
-        assert_eq!(signatures(b"\r\nDKIM-Signature: a\r\n"), 1);
-        assert_eq!(signatures(b""), 0);
-    }
 
     #[test]
     fn a_refusal_holds_nothing_of_the_message_but_a_domain() {

@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Network, Octets};
+use super::{Network, Octets, Span};
 
 /// What is done about senders of other hosts.
 #[derive(Clone, Debug, Deserialize)]
@@ -21,10 +22,12 @@ pub(crate) struct Authentication {
     pub(crate) rules: Vec<Rule>,
     /// Domains whose word is taken for what a message was before they changed it (RFC 8617 §7.2.1).
     pub(crate) trusted_sealers: Vec<String>,
-    /// Larger messages are checked by SPF only: for signatures, a message is kept in memory until it is whole.
-    pub(crate) max_message: Octets,
-    /// Octets of all messages kept so; a message beyond is asked to come again.
-    pub(crate) memory: Octets,
+    /// Octets of a header; a message with a longer one is refused, because its author can't be found.
+    pub(crate) header_size: Octets,
+    /// Signatures of one message that are looked at, DKIM's and ARC's each.
+    pub(crate) signatures: usize,
+    /// How long all questions about one message may take; then it is taken unchecked.
+    pub(crate) deadline: Span,
 }
 
 impl Default for Authentication {
@@ -35,8 +38,9 @@ impl Default for Authentication {
             dmarc: Enforcement::Enforce,
             rules: Vec::new(),
             trusted_sealers: Vec::new(),
-            max_message: Octets(50 * 1024 * 1024),
-            memory: Octets(256 * 1024 * 1024),
+            header_size: Octets(256 * 1024),
+            signatures: 10,
+            deadline: Span(Duration::from_secs(60)),
         }
     }
 }
