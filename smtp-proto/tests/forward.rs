@@ -188,6 +188,19 @@ fn what_comes_back_goes_no_further() {
     assert!(house.queue().is_empty() && house.inbox(BEN).len() == 1, "only the part that would go round is left out");
 }
 
+/// Somebody who sends on a message from their own mailbox keeps the mark that it was there.
+#[test]
+fn users_send_on_what_they_have() {
+    let submission = Config::submission("mx.example.org", ["PLAIN"]);
+    let aliases: &[(&str, &[&str])] = &[("ben@example.org", &["ben@away.example"])];
+    let mut house = House::new(submission, MemStore::new(), aliases);
+    assert_eq!(house.codes("EHLO x\nAUTH PLAIN AGFubkBleGFtcGxlLm9yZwBzZWNyZXQ=\n"), [220, 250, 235]);
+    let lines = "MAIL FROM:<ann@example.org>\nRCPT TO:<ben@example.org>\nDATA\n\
+                 Delivered-To: ben@example.org\nSubject: again\n\ntext\n.\n";
+    assert_eq!(house.codes(lines), [250, 250, 354, 250]);
+    assert_eq!(recipients(&house.queue()[0])[0].0, "ben@away.example");
+}
+
 #[test]
 fn what_was_spooled_goes_onward_when_its_turn_comes() {
     let mut small = MemStore::CAPS;

@@ -115,12 +115,17 @@ impl Fulfiller {
         Stamp { id, now, added }
     }
 
-    // RFC 9228 §3: what was forwarded from an address and comes to it again goes no further.
+    // RFC 9228 §3: it was there before. Users may send on what they have; others send it in circles.
+    fn comes_back_to(&self, address: &str) -> bool {
+        self.policy.role != Role::Submission && self.header.was_in(address)
+    }
+
+    /// What was forwarded from an address and comes to it again goes no further.
     fn break_circles(&self, routes: &mut [Route], envelope: &Envelope) {
         for (route, recipient) in routes.iter_mut().zip(&envelope.recipients) {
             if let Route::Local { onward, .. } = route
                 && !onward.is_empty()
-                && self.header.was_in(&super::plain(&recipient.address))
+                && self.comes_back_to(&super::plain(&recipient.address))
             {
                 onward.clear();
             }
@@ -132,8 +137,7 @@ impl Fulfiller {
         let mut inboxes = BTreeMap::new();
         let mut refused: BTreeMap<AccountId, Reply> = BTreeMap::new();
         for (account, address) in delivery.accounts() {
-            // RFC 9228 §3: it came out of this mailbox. Users may send on what they have; others send it in circles.
-            if self.policy.role == Role::Relay && self.header.was_in(address) {
+            if self.comes_back_to(address) {
                 refused.insert(account, reply::ROUTING_LOOP);
                 continue;
             }
